@@ -1,0 +1,1 @@
+"""From a session to money: tariffs, charges, payments, invoices and the ledger."""

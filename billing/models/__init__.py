@@ -1,0 +1,26 @@
+"""The rows of billing: tariffs, charges and payments, invoices, ledger."""
+
+from .charges import Charge, HouseAccount
+from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
+from .ledger import Account, Entry, Posting
+from .payments import Payment, PaymentTransition, ProviderEvent, Refund
+from .tariffs import Tariff, TariffAssignment
+
+__all__ = [
+    "Account",
+    "Charge",
+    "Entry",
+    "HouseAccount",
+    "Invoice",
+    "InvoiceFile",
+    "Mail",
+    "Payment",
+    "PaymentTransition",
+    "Posting",
+    "ProviderEvent",
+    "Refund",
+    "Seller",
+    "Series",
+    "Tariff",
+    "TariffAssignment",
+]
