@@ -1,0 +1,19 @@
+"""The Celery app and the schedule; nothing else.
+
+Beat only ticks: every task finds its work in rows, is idempotent, and may be missed or doubled.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("csms")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
+    "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
+}

@@ -1,0 +1,7 @@
+"""Kind of news → the Celery tasks that react to it: the only wiring between apps.
+
+What `urls.py` is to requests, this is to the journal. Tasks get the entry's id, run after commit,
+and must be idempotent: a sweep runs again what a crash lost.
+"""
+
+REACTIONS: dict[str, list[str]] = {}

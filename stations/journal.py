@@ -1,0 +1,153 @@
+"""News: one row for everything that happened, and the tasks that react to it.
+
+    with transaction.atomic():
+        ...                                    # do it
+        journal.record("session.stopped", session, energy_wh=1200)
+
+The same rows are the station's timeline, the audit trail and what alert rules read. Reactions
+(`settings.JOURNAL_REACTIONS`: kind → task names) run after commit in a Celery worker; a sweep runs
+again what a crash lost, so every reaction is idempotent. No Django signals.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app
+from django.conf import settings
+from django.db import models, transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from stations.models import Entry, Station
+
+if TYPE_CHECKING:
+    from stations.models import User
+
+log = logging.getLogger(__name__)
+_actor: ContextVar["User | None"] = ContextVar("actor", default=None)
+
+SWEEP_AFTER_S = 5  # a reaction is queued at commit; later than this it was lost
+SWEEP_LIMIT = 500
+
+
+@cache
+def reactions() -> dict[str, list[str]]:
+    """Return kind → names of the Celery tasks that react to it."""
+    table: dict[str, list[str]] = import_string(settings.JOURNAL_REACTIONS)
+    return table
+
+
+@contextmanager
+def acting_as(user: "User | None") -> Iterator[None]:
+    """Entries recorded inside carry `user` as the one who did it."""
+    mark = _actor.set(user)
+    try:
+        yield
+    finally:
+        _actor.reset(mark)
+
+
+def subject_of(thing: models.Model) -> str:
+    """Return the journal's name of a row, e.g. `session-17`."""
+    return f"{thing._meta.model_name}-{thing.pk}"
+
+
+def entry(
+    kind: str,
+    subject: models.Model | str = "",
+    /,
+    *,
+    station_id: int | None = None,
+    **data: Any,
+) -> Entry:
+    """Return an unsaved entry. `data` must be JSON. The station is taken from the subject."""
+    if isinstance(subject, models.Model):
+        if station_id is None:
+            station_id = (
+                subject.pk if isinstance(subject, Station) else getattr(subject, "station_id", None)
+            )
+        subject = subject_of(subject)
+    actor = _actor.get()
+    return Entry(
+        at=timezone.now(),
+        kind=kind,
+        subject=subject,
+        station_id=station_id,
+        actor_id=actor.pk if actor else None,
+        data=data,
+        pending=kind in reactions(),
+    )
+
+
+def record(
+    kind: str, subject: models.Model | str = "", /, *, station_id: int | None = None, **data: Any
+) -> Entry:
+    """Write one piece of news in the current transaction and return it.
+
+    `kind` is past tense with a dot (`session.stopped`). Raises RuntimeError outside a transaction:
+    news and what it tells of must stand or fall together.
+    """
+    news = entry(kind, subject, station_id=station_id, **data)
+    record_many([news])
+    return news
+
+
+def record_many(news: list[Entry]) -> None:
+    """Write many entries at once (the writer's lanes). Same rules as `record`."""
+    if not news:
+        return
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("journal.record must run inside transaction.atomic().")
+    Entry.objects.bulk_create(news)
+    waiting = [one.pk for one in news if one.pending]
+    if waiting:
+        transaction.on_commit(lambda: dispatch(waiting))
+
+
+def dispatch(entry_ids: list[int]) -> None:
+    """Queue the reactions to these entries. A broker that is down loses nothing: the sweep."""
+    try:
+        current_app.send_task("stations.tasks.react", args=[entry_ids])
+    except Exception:  # noqa: BLE001  any broker error: the rows are the truth
+        log.warning("The broker refused %d reactions; the sweep will queue them.", len(entry_ids))
+
+
+def react(entry_ids: Iterable[int]) -> None:
+    """Run the reactions to these entries here and now; those that fail stay pending."""
+    for news in Entry.objects.filter(pk__in=list(entry_ids), pending=True).order_by("pk"):
+        try:
+            for name in reactions().get(news.kind, []):
+                current_app.tasks[name].run(news.pk)
+        except Exception:
+            log.exception("A reaction to %s (entry %s) failed.", news.kind, news.pk)
+            Entry.objects.filter(pk=news.pk).update(attempts=models.F("attempts") + 1)
+        else:
+            Entry.objects.filter(pk=news.pk).update(pending=False)
+
+
+def overdue() -> list[int]:
+    """Return ids of pending entries whose reaction was lost or is due again (backing off)."""
+    now = timezone.now()
+    pending = Entry.objects.filter(
+        pending=True, at__lt=now - timedelta(seconds=SWEEP_AFTER_S)
+    ).order_by("pk")[:SWEEP_LIMIT]
+    return [
+        one.pk
+        for one in pending
+        if one.at + timedelta(seconds=min(SWEEP_AFTER_S * 2**one.attempts, 3600)) < now
+    ]
+
+
+def catch_up() -> None:
+    """Run every pending reaction here until none is left or none succeeds (shell and tests)."""
+    while waiting := list(
+        Entry.objects.filter(pending=True).order_by("pk").values_list("pk", flat=True)[:SWEEP_LIMIT]
+    ):
+        react(waiting)
+        if Entry.objects.filter(pk__in=waiting, pending=True).count() == len(waiting):
+            return

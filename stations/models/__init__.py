@@ -1,0 +1,21 @@
+"""People, assets, the wire and the journal."""
+
+from stations.models.assets import Connector, Evse, QuirkProfile, Site, Station, Variable
+from stations.models.journal import Entry
+from stations.models.people import Token, User
+from stations.models.wire import Command, CommandBatch, Message
+
+__all__ = [
+    "Command",
+    "CommandBatch",
+    "Connector",
+    "Entry",
+    "Evse",
+    "Message",
+    "QuirkProfile",
+    "Site",
+    "Station",
+    "Token",
+    "User",
+    "Variable",
+]

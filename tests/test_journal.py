@@ -1,0 +1,58 @@
+"""News: written with what it tells of, reacted to after commit, never lost."""
+
+import pytest
+from celery import current_app, shared_task
+from django.db import transaction
+
+from stations import journal
+from stations.models import Entry
+from tests import make
+
+heard: list[int] = []
+
+
+@shared_task(name="tests.listen")
+def listen(entry_id: int) -> None:
+    heard.append(entry_id)
+
+
+@shared_task(name="tests.fail")
+def fail(entry_id: int) -> None:
+    raise ValueError("no")
+
+
+@pytest.fixture
+def reactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard.clear()
+    table = {"it.worked": ["tests.listen"], "it.failed": ["tests.fail"]}
+    monkeypatch.setattr(journal, "reactions", lambda: table)
+    assert "tests.listen" in current_app.tasks
+
+
+@pytest.mark.django_db(transaction=True)
+def test_news_outside_a_transaction_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="atomic"):
+        journal.record("it.worked")
+
+
+@pytest.mark.django_db
+def test_an_entry_names_its_subject_station_and_actor() -> None:
+    station, user = make.station(), make.user()
+    with transaction.atomic(), journal.acting_as(user):
+        news = journal.record("station.moved", station, to="Berlin")
+    news.refresh_from_db()
+    assert (news.subject, news.station, news.actor) == (f"station-{station.pk}", station, user)
+    assert news.data == {"to": "Berlin"}
+    assert not news.pending
+
+
+@pytest.mark.django_db
+def test_a_reaction_runs_once_and_a_failed_one_stays_pending(reactions: None) -> None:
+    with transaction.atomic():
+        good, bad = journal.record("it.worked"), journal.record("it.failed")
+    journal.react([good.pk, bad.pk])
+    journal.react([good.pk, bad.pk])
+    assert heard == [good.pk]
+    bad.refresh_from_db()
+    assert (bad.pending, bad.attempts) == (True, 2)
+    assert not Entry.objects.get(pk=good.pk).pending
