@@ -1,0 +1,176 @@
+"""Fixtures: real servers, a real browser and the real runner; plain data comes from `make.py`.
+
+Where a server or the browser is not installed, its tests are skipped with the reason; with
+`CI=true` they fail, because a skipped proof is none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from django.conf import settings
+
+from tests import servers
+from tests.running import Running, run
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+DATABASE_FIXTURES = {
+    "db",
+    "transactional_db",
+    "django_db_reset_sequences",
+    "django_db_serialized_rollback",
+    "live_server",
+}
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--only-database`: what `make test` runs a second time, on PostgreSQL."""
+    parser.addoption(
+        "--only-database",
+        action="store_true",
+        help="only tests that use the database (run them again on PostgreSQL)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `--only-database`, deselect the tests that never touch the database."""
+    if not config.getoption("--only-database"):
+        return
+    touching, rest = [], []
+    for item in items:
+        uses = DATABASE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        (touching if uses or item.get_closest_marker("django_db") else rest).append(item)
+    items[:] = touching
+    config.hook.pytest_deselected(items=rest)
+
+
+def _missing(reason: str) -> NoReturn:
+    """Skip the test with the reason, or fail in CI."""
+    if IN_CI:
+        pytest.fail(f"{reason} (with CI=true nothing may be skipped)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
+    """Keep the SQLite test database in a file: threads get connections of their own, as in life."""
+    if not settings.IS_SQLITE:
+        yield
+        return
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="csms-test-", dir=memory) as directory:
+        settings.DATABASES["default"]["TEST"]["NAME"] = str(Path(directory) / "test.sqlite3")
+        yield
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.PostgreSQL]:
+    """A real PostgreSQL server of this session; `postgresql.create("name")` makes a database."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.postgresql())
+        except servers.MissingServerError as error:
+            _missing(str(error))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.Redis]:
+    """A real Redis server of this session."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.redis_server())
+        except servers.MissingServerError as error:
+            _missing(str(error))
+        yield server
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start the real runner: `start(DEBUG="true", …)` is `manage.py run` on a fresh SQLite file.
+
+    Arguments are `role` (default all) and environment variables; everything is stopped at the end.
+    """
+    with ExitStack() as stack:
+
+        def start_one(role: str = "all", **environment: str) -> Running:
+            directory = tmp_path / f"var-{len(os.listdir(tmp_path))}"  # noqa: PTH208
+            return stack.enter_context(run(directory, role, environment))
+
+        yield start_one
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One running installation (`manage.py run`, SQLite, everything embedded) for a test module."""
+    with run(tmp_path_factory.mktemp("running") / "var", "all", {}) as server:
+        yield server
+
+
+# --- browser ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by playwright."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        _missing("Chromium is missing: sudo apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's loop runs in this thread; the ORM calls of the tests around it are synchronous.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=CHROMIUM)
+        yield chromium
+        chromium.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of a fresh profile; the test fails when a script on it failed."""
+    context = browser.new_context(locale="en-GB", timezone_id="Europe/Berlin")
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    yield page
+    context.close()
+    assert not failures, f"scripts failed on the page: {failures}"
+
+
+@pytest.fixture
+def phone(browser: Any) -> Iterator[Any]:
+    """A page with a small phone's screen and touch."""
+    context = browser.new_context(
+        locale="en-GB",
+        viewport={"width": 360, "height": 740},
+        device_scale_factor=2,
+        is_mobile=True,
+        has_touch=True,
+    )
+    context.set_default_timeout(15_000)
+    yield context.new_page()
+    context.close()
