@@ -19,7 +19,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(environ.Env().str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 env = environ.Env()
-env.read_env(str(BASE_DIR / ".env"))  # a missing file is fine; the environment wins
+env_file = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
+env.read_env(env_file)  # a missing file is fine; the environment wins
 
 
 def _secret_key(debug: bool) -> str:
