@@ -14,12 +14,17 @@ from fractions import Fraction
 
 from moneyed import Money
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())  # the last digit must be 0
+ZERO_DECIMAL = frozenset(
+    {
+        *("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA"),
+        *("PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"),
+    }
+)
+THREE_DECIMAL = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})  # the last digit must be 0
 WHOLE_UNITS_IN_HUNDREDTHS = frozenset({"ISK", "UGX"})  # sent x 100, whole units only
 
-# The least a card payment can be, in minor units: the higher of the published figures. It depends on
-# the settlement currency, so a refusal ("amount too small") still has to be handled as a release.
+# The least a card payment can be, in minor units: the higher of the published figures. It depends
+# on the settlement currency, so a refusal ("amount too small") has to be handled as a release too.
 MINIMUM_MINOR = {
     "USD": 50, "AED": 200, "AUD": 60, "BGN": 100, "BRL": 200, "CAD": 60, "CHF": 50, "CZK": 1500,
     "DKK": 300, "EUR": 50, "GBP": 30, "HKD": 400, "HUF": 17500, "INR": 4000, "JPY": 80,

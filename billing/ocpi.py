@@ -15,20 +15,26 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .pricing import Component, Dimension, Element, Period, Plan, Restrictions, Usage
+from .periods import Period, Usage
+from .pricing import Component, Dimension, Element, Plan, Restrictions
 
 DAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"]
 RESERVATIONS = ("RESERVATION", "RESERVATION_EXPIRES")
 TAXES = ("YES", "NO", "N/A")
 TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)$")
 RESTRICTION_FIELDS = frozenset(
-    "start_time end_time start_date end_date min_kwh max_kwh min_current max_current min_power "
-    "max_power min_duration max_duration day_of_week reservation".split()
+    {
+        *("start_time", "end_time", "start_date", "end_date", "day_of_week", "reservation"),
+        *("min_kwh", "max_kwh", "min_current", "max_current", "min_power", "max_power"),
+        *("min_duration", "max_duration"),
+    }
 )
 TARIFF_FIELDS = frozenset(
-    "country_code party_id id currency type tariff_alt_text tariff_alt_url min_price max_price "
-    "preauthorize_amount elements tax_included start_date_time end_date_time energy_mix "
-    "last_updated".split()
+    {
+        *("country_code", "party_id", "id", "currency", "type", "tariff_alt_text"),
+        *("tariff_alt_url", "min_price", "max_price", "preauthorize_amount", "elements"),
+        *("tax_included", "start_date_time", "end_date_time", "energy_mix", "last_updated"),
+    }
 )
 COMPONENT_FIELDS = frozenset({"type", "price", "vat", "step_size"})
 
@@ -186,7 +192,7 @@ def _element(read: _Reader, data: object, index: int) -> Element:
 def _component(read: _Reader, data: object, path: str, element: int) -> Component | None:
     given = read.mapping(data, path)
     read.unknown(given, COMPONENT_FIELDS, path)
-    kind = given.get("type")
+    kind = str(given.get("type"))
     if kind not in Dimension.__members__:
         read.say(f"{path}.type", "must be ENERGY, TIME, PARKING_TIME or FLAT")
     price = read.number(given.get("price"), f"{path}.price")
@@ -269,7 +275,7 @@ def read_cdr(data: object, zone: str | None = None) -> Usage:
     end = read.moment(cdr.get("end_date_time"), "$.end_date_time")
     if read.problems:
         raise OcpiError(read.problems)
-    order = sorted(range(len(periods)), key=lambda i: (starts[i] or dt.datetime.min, i))
+    order = [i for _, i in sorted((at, i) for i, at in enumerate(starts) if at is not None)]
     moments = [at for i in order if (at := starts[i]) is not None]
     last = max([*moments, *([end] if end else [])], default=None)
     found = [

@@ -1,28 +1,26 @@
 """What a session costs: usage and a tariff become segments, lines and totals. Pure.
 
 OCPI 2.2.1 (bugfix) and 2.3.0, mod_tariffs. In one sentence: at every instant and for every
-dimension the first element in list order that matches and has a component of that dimension sets the
-price; each dimension is rounded up once per session to the last active step; the price limits apply
-before and after taxes independently. All amounts are exact fractions; `billing.money` rounds once.
+dimension the first element in list order that matches and has a component of that dimension sets
+the price; each dimension is rounded up once per session to the last active step; the price limits
+apply before and after taxes independently. All amounts are exact fractions; `billing.money` rounds
+once.
 
-Units: energy Wh, time s, power kW, current A (phases summed), prices per kWh, per hour, per session.
+Units: energy Wh, time s, power kW, current A (phases summed), prices per kWh, hour, session.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from zoneinfo import ZoneInfo
 
-from .money import share
+from .periods import ZERO, Number, Period, Usage, cut_at, cut_energy, local_edges
 
 ENGINE = "1"
-ZERO = Fraction(0)
-type Number = int | Fraction
 
 
 class Dimension(StrEnum):
@@ -103,42 +101,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """A stretch of a session: start and end in UTC, what was used in it, and at what power.
-
-    A pause by load management (SuspendedEVSE) has neither charging nor parking seconds.
-    `read` is False where the energy was calculated between readings.
-    """
-
-    start: dt.datetime
-    end: dt.datetime
-    wh: Number = 0
-    charging_s: Number = 0
-    parking_s: Number = 0
-    reserved_s: Number = 0
-    min_kw: Fraction | None = None
-    max_kw: Fraction | None = None
-    min_a: Fraction | None = None
-    max_a: Fraction | None = None
-    read: bool = True
-
-    @property
-    def reserved(self) -> bool:
-        """Whether this is the reservation before the session."""
-        return bool(self.reserved_s) and not (self.wh or self.charging_s or self.parking_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """A session as its price sees it. `expired`: a reservation nobody came for."""
-
-    periods: tuple[Period, ...]
-    zone: ZoneInfo
-    started: dt.datetime | None = None
-    expired: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch in which nothing that decides a price changes, and the components that applied."""
 
@@ -151,9 +113,9 @@ class Line:
     """One component's share of the bill: quantity in Wh, s or 1; amounts exact."""
 
     dimension: str
-    component: Component | None
-    start: dt.datetime | None
-    end: dt.datetime | None
+    component: Component
+    start: dt.datetime
+    end: dt.datetime
     used: Number = 0
     billed: Number = 0
     before: Fraction = ZERO
@@ -163,7 +125,7 @@ class Line:
     @property
     def quantity(self) -> Fraction:
         """The billed quantity in the unit of the price: kWh, h or 1."""
-        if self.component is None or self.component.dimension is Dimension.FLAT:
+        if self.component.dimension is Dimension.FLAT:
             return Fraction(self.billed)
         scale = 1000 if self.component.dimension is Dimension.ENERGY else 3600
         return Fraction(self.billed) / scale
@@ -171,7 +133,7 @@ class Line:
     @property
     def unit(self) -> str:
         """kWh, h or session."""
-        if self.component is None or self.component.dimension is Dimension.FLAT:
+        if self.component.dimension is Dimension.FLAT:
             return "session"
         return "kWh" if self.component.dimension is Dimension.ENERGY else "h"
 
@@ -194,7 +156,6 @@ class Bill:
 
 
 RESERVATION = "RESERVATION"
-ADJUSTMENT = "ADJUSTMENT"
 
 
 def price(plan: Plan, usage: Usage, *, split: bool = True) -> Bill:
@@ -335,7 +296,7 @@ def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
     for period in usage.periods:
         inside = edges[bisect_right(edges, period.start) :]
         for part in cut_at(period, [edge for edge in inside if edge < period.end]):
-            yield from _cut_energy(part, used, thresholds)
+            yield from cut_energy(part, used, thresholds)
             used += part.wh
 
 
@@ -355,124 +316,8 @@ def _edges(plan: Plan, usage: Usage, seeker: _Seeker) -> list[dt.datetime]:
         minutes = {0} | {
             minute for b in bounds for minute in (b.start_time, b.end_time) if minute is not None
         }
-        edges.update(_local_edges(usage.zone, minutes, first, last))
+        edges.update(local_edges(usage.zone, minutes, first, last))
     return sorted(edge for edge in edges if first < edge < last)
-
-
-def _local_edges(
-    zone: ZoneInfo, minutes: set[int], first: dt.datetime, last: dt.datetime
-) -> Iterator[dt.datetime]:
-    """Those minutes of every local day between two instants, and the clock changes, in UTC.
-
-    A time that the spring change skips has no instant of its own: the change itself is the edge.
-    A time that the autumn change repeats has two.
-    """
-    day = first.astimezone(zone).date()
-    while day <= last.astimezone(zone).date():
-        for minute in minutes:
-            wall = dt.datetime.combine(day, dt.time(minute // 60, minute % 60), zone)
-            for fold in (0, 1):
-                instant = wall.replace(fold=fold).astimezone(dt.UTC)
-                if instant.astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None):
-                    yield instant
-        day += dt.timedelta(days=1)
-    at = first
-    while at < last:
-        step = min(at + dt.timedelta(hours=12), last)
-        if at.astimezone(zone).utcoffset() != step.astimezone(zone).utcoffset():
-            yield _clock_change(zone, at, step)
-        at = step
-
-
-def _clock_change(zone: ZoneInfo, low: dt.datetime, high: dt.datetime) -> dt.datetime:
-    """The first second with the UTC offset of `high`, by bisection."""
-    offset = high.astimezone(zone).utcoffset()
-    low_s, high_s = int(low.timestamp()), -int(-high.timestamp() // 1)
-    while high_s - low_s > 1:
-        middle = (low_s + high_s) // 2
-        same = dt.datetime.fromtimestamp(middle, dt.UTC).astimezone(zone).utcoffset() == offset
-        low_s, high_s = (low_s, middle) if same else (middle, high_s)
-    return dt.datetime.fromtimestamp(high_s, dt.UTC)
-
-
-def cut_at(period: Period, instants: Sequence[dt.datetime]) -> list[Period]:
-    """Cut a period at instants inside it; Wh and seconds in proportion, sums exact."""
-    if not instants:
-        return [period]
-    bounds = [period.start, *instants, period.end]
-    weights = [
-        Fraction((b - a) // dt.timedelta(microseconds=1))
-        for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
-    columns = {
-        name: _divide(getattr(period, name), weights)
-        for name in ("wh", "charging_s", "parking_s", "reserved_s")
-    }
-    return [
-        replace(
-            period,
-            start=bounds[i],
-            end=bounds[i + 1],
-            read=False,
-            **{name: values[i] for name, values in columns.items()},
-        )
-        for i in range(len(weights))
-    ]
-
-
-def _divide(total: Number, weights: list[Fraction]) -> list[Number]:
-    """Whole numbers by largest remainder; a fractional total (a foreign CDR) exactly."""
-    if isinstance(total, int):
-        return list(share(total, weights))
-    whole = sum(weights, ZERO)
-    return [total * weight / whole for weight in weights]
-
-
-def _cut_energy(part: Period, used: Number, thresholds: list[Fraction]) -> Iterator[Period]:
-    """Cut a period where the energy since the start passes a threshold."""
-    start, wh, before = part.start, part.wh, used
-    span = part.end - part.start
-    for threshold in thresholds:
-        if not used < threshold < used + wh:
-            continue
-        taken: Number = threshold - before
-        if isinstance(wh, int):
-            taken = -(-taken.numerator // taken.denominator)  # the Wh that crosses stays below
-        at = part.start + span * float((before + taken - used) / Fraction(wh))
-        at = min(max(start, at.replace(microsecond=0)), part.end)
-        yield _slice(part, start, at, taken)
-        start, before = at, before + taken
-    if start == part.start and before == used:
-        yield part
-    else:
-        yield _slice(part, start, part.end, used + wh - before)
-
-
-def _slice(part: Period, start: dt.datetime, end: dt.datetime, wh: Number) -> Period:
-    """The stretch of `part` between two instants with `wh`; seconds cumulatively, sums exact."""
-
-    def seconds(total: Number) -> Number:
-        whole = (part.end - part.start) // dt.timedelta(microseconds=1)
-        if not whole or not total:
-            return total if end == part.end else 0
-        marks = [
-            Fraction(total) * ((at - part.start) // dt.timedelta(microseconds=1)) / whole
-            for at in (start, end)
-        ]
-        if isinstance(total, int):
-            return int(marks[1]) - int(marks[0])
-        return marks[1] - marks[0]
-
-    return replace(
-        part,
-        start=start,
-        end=end,
-        wh=wh,
-        charging_s=seconds(part.charging_s),
-        parking_s=seconds(part.parking_s),
-        reserved_s=seconds(part.reserved_s),
-        read=False,
-    )
 
 
 class _Tally:
@@ -526,7 +371,7 @@ class _Tally:
         """
         for kind in (RESERVATION, Dimension.ENERGY, Dimension.TIME, Dimension.PARKING_TIME):
             line = self.last.get(kind)
-            if line is None or line.component is None or line.component.step < 1:
+            if line is None or line.component.step < 1:
                 continue
             if kind == Dimension.TIME and Dimension.PARKING_TIME in self.last:
                 continue
@@ -540,8 +385,6 @@ class _Tally:
 def _amounts(plan: Plan, line: Line) -> Line:
     """Fill the exact amounts; a component without VAT is the same before and after taxes."""
     component = line.component
-    if component is None:
-        return line
     line.vat = None if plan.tax == "N/A" else component.vat
     amount = component.price * line.quantity
     rate = 1 + (line.vat or ZERO)
@@ -596,7 +439,7 @@ def by_rate(plan: Plan, bill: Bill) -> dict[Fraction | None, Fraction]:
     if base:
         bases = {rate: amount * bill.before / base for rate, amount in bases.items()}
     else:
-        bases = {rate: bill.before for rate in bases}
+        bases = dict.fromkeys(bases, bill.before)
     surplus = _gross(bases) - bill.after
     low, high = min(bases, key=_rate), max(bases, key=_rate)
     if surplus and _rate(high) > _rate(low):
