@@ -19,7 +19,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +31,6 @@ from django.db import (
     connection,
     transaction,
 )
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ MAX_QUEUE = 5_000  # beyond it `commit` waits, and so its socket is not read
 ANSWERED = 100  # lanes of this order and above are written after the units' replies are known
 RETRIES = 5  # of a batch that met a deadlock with another process
 
-type Write = Callable[[BaseDatabaseWrapper, list[Any]], list[Any] | None]
+type Write = Callable[[list[Any]], Sequence[Any] | None]
 
 
 class WriterError(Exception):
@@ -57,7 +56,7 @@ class Stopped(WriterError):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One table's way through the batch. `write(connection, facts)` returns an outcome a fact."""
+    """One table's way through the batch. `write(facts)` returns an outcome a fact."""
 
     name: str
     order: int
@@ -318,7 +317,7 @@ def _store(units: list[Unit]) -> None:
 def _write_lanes(lanes: list[Lane], by_lane: dict[str, list[Slot]]) -> None:
     for one in lanes:
         slots = by_lane[one.name]
-        outcomes = one.write(connection, [slot.fact for slot in slots])  # type: ignore[arg-type]
+        outcomes = one.write([slot.fact for slot in slots])
         if outcomes is not None:
             for slot, outcome in zip(slots, outcomes, strict=True):
                 slot.outcome = outcome
