@@ -68,7 +68,7 @@ class AppendOnly(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; any later save is refused."""
-        if not self._state.adding:
+        if self.pk is not None:
             raise ValidationError(APPEND_ONLY)
         super().save(*args, **kwargs)
 

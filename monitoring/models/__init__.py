@@ -1,42 +1,5 @@
 """Charging and health."""
 
 from monitoring.models.charging import Reading, Session
-from monitoring.models.health import (
-    Alert,
-    Exclusion,
-    FaultCode,
-    Incident,
-    MaintenanceWindow,
-    PortInterval,
-    RuleSetting,
-    Severity,
-    Silence,
-    Tick,
-)
-from monitoring.models.response import (
-    Contact,
-    Notice,
-    PlaybookRun,
-    PlaybookSetting,
-    PlaybookStep,
-)
 
-__all__ = [
-    "Alert",
-    "Contact",
-    "Exclusion",
-    "FaultCode",
-    "Incident",
-    "MaintenanceWindow",
-    "Notice",
-    "PlaybookRun",
-    "PlaybookSetting",
-    "PlaybookStep",
-    "PortInterval",
-    "Reading",
-    "RuleSetting",
-    "Session",
-    "Severity",
-    "Silence",
-    "Tick",
-]
+__all__ = ["Reading", "Session"]
