@@ -10,6 +10,7 @@ from celery import Celery
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("csms")
+app.set_default()  # threads other than the one that imported this look the app up by default
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

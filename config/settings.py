@@ -4,6 +4,8 @@ DEBUG on 127.0.0.1 is the default, so that a clone runs at once. Production mean
 a wrong or missing value then stops the start with a sentence that names the variable.
 """
 
+import contextlib
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -16,22 +18,36 @@ from django.utils.translation import gettext_lazy as _
 from config.backoffice import UNFOLD as UNFOLD  # the admin's navigation is code of its own
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(environ.Env().str("VAR_DIR", default=str(BASE_DIR / "var")))
-
 env = environ.Env()
 env_file = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 env.read_env(env_file)  # a missing file is fine; the environment wins
 
 
+def _var_dir() -> Path:
+    """Return the directory of everything we write, made where it is not there yet."""
+    directory = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(
+            f"No permission to write in {directory}: run as the owner of this folder, "
+            "or set VAR_DIR to a folder of your own."
+        )
+    return directory
+
+
+VAR_DIR = _var_dir()
+
+
 def _secret_key(debug: bool) -> str:
     """Return SECRET_KEY; in DEBUG a random one is kept under `var/` so that logins survive."""
-    if key := env.str("SECRET_KEY", default=""):
+    key: str = env.str("SECRET_KEY", default="")
+    if key:
         return key
     if not debug:
         raise ImproperlyConfigured("SECRET_KEY is missing: set it to a long random text.")
     kept = VAR_DIR / "secret_key"
     if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(secrets.token_urlsafe(50))
     return kept.read_text()
 
@@ -93,8 +109,6 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
-if IS_SQLITE:
-    VAR_DIR.mkdir(parents=True, exist_ok=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -104,7 +118,7 @@ CACHES = {
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_BROKER_TRANSPORT_OPTIONS = {} if REDIS_URL else {"polling_interval": 0.02}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ALWAYS_EAGER = False
@@ -137,6 +151,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "config",  # for `manage.py run`
     "stations",
     "monitoring",
     "firmware",
@@ -296,5 +311,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"level": "WARNING"}, "celery": {"level": "WARNING"}},
+    "loggers": {
+        "django.server": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "uvicorn": {"level": "WARNING"},  # nginx keeps the access log
+    },
 }

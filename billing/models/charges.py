@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from djmoney.models.fields import MoneyField
+
+from stations.state import Lifecycle
 
 
 class HouseAccount(models.Model):
@@ -49,8 +53,8 @@ class HouseAccount(models.Model):
         return self.name
 
 
-class ChargeState(models.TextChoices):
-    """Where a charge is on its way to money; the table of moves is `Charge.TRANSITIONS`."""
+class ChargeState(Lifecycle):
+    """Where a charge is on its way to money; the table of moves follows."""
 
     OPEN = "open", _("session running")
     PRICED = "priced", _("priced")
@@ -78,6 +82,18 @@ class HoldReason(models.TextChoices):
 S = ChargeState
 
 
+ChargeState.TRANSITIONS = {
+    S.OPEN: {S.PRICED, S.HELD, S.WAIVED},
+    S.PRICED: {S.CAPTURING, S.UNPAID, S.WAIVED, S.HELD},
+    S.CAPTURING: {S.PAID, S.UNPAID, S.WAIVED, S.HELD},
+    S.PAID: {S.INVOICED, S.HELD},
+    S.UNPAID: {S.INVOICED, S.PAID, S.HELD, S.WAIVED},
+    S.HELD: {S.OPEN, S.PRICED, S.WAIVED},
+    S.INVOICED: set(),
+    S.WAIVED: set(),
+}
+
+
 class Charge(models.Model):
     """The price of one session, who pays it, and how far its settlement has come.
 
@@ -87,16 +103,6 @@ class Charge(models.Model):
 
     State = ChargeState
     Hold = HoldReason
-    TRANSITIONS = {
-        S.OPEN: {S.PRICED, S.HELD, S.WAIVED},
-        S.PRICED: {S.CAPTURING, S.UNPAID, S.WAIVED, S.HELD},
-        S.CAPTURING: {S.PAID, S.UNPAID, S.WAIVED, S.HELD},
-        S.PAID: {S.INVOICED, S.HELD},
-        S.UNPAID: {S.INVOICED, S.PAID, S.HELD, S.WAIVED},
-        S.HELD: {S.OPEN, S.PRICED, S.WAIVED},
-        S.INVOICED: set(),
-        S.WAIVED: set(),
-    }
 
     session = models.OneToOneField(
         "monitoring.Session",
@@ -175,6 +181,8 @@ class Charge(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
     priced_at = models.DateTimeField(_("priced"), null=True, blank=True)
     next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
+
+    objects: ClassVar[models.Manager[Charge]] = models.Manager()
 
     class Meta:
         verbose_name = _("charge")

@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from djmoney.models.fields import MoneyField
 
+from stations.state import Lifecycle
+
 
 class Seller(models.Model):
     """The legal and VAT identity that issues documents. One operator has one or more."""
@@ -169,7 +171,7 @@ class Invoice(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; any later save is refused."""
-        if self.pk is not None:
+        if not self._state.adding:
             raise ValidationError(IMMUTABLE)
         super().save(*args, **kwargs)
 
@@ -204,7 +206,7 @@ class InvoiceFile(models.Model):
         return f"{self.invoice}.{self.format}"
 
 
-class MailState(models.TextChoices):
+class MailState(Lifecycle):
     """Where a mail is."""
 
     QUEUED = "queued", _("queued")
@@ -213,16 +215,18 @@ class MailState(models.TextChoices):
     FAILED = "failed", _("failed")
 
 
+MailState.TRANSITIONS = {
+    MailState.QUEUED: {MailState.SENDING},
+    MailState.SENDING: {MailState.SENT, MailState.QUEUED, MailState.FAILED},
+    MailState.FAILED: {MailState.QUEUED},
+    MailState.SENT: set(),
+}
+
+
 class Mail(models.Model):
     """One mail to a customer; the key makes it one, however often the task runs."""
 
     State = MailState
-    TRANSITIONS = {
-        MailState.QUEUED: {MailState.SENDING},
-        MailState.SENDING: {MailState.SENT, MailState.QUEUED, MailState.FAILED},
-        MailState.FAILED: {MailState.QUEUED},
-        MailState.SENT: set(),
-    }
 
     key = models.CharField(_("key"), max_length=100, unique=True)
     kind = models.CharField(_("kind"), max_length=40)

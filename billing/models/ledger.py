@@ -68,7 +68,7 @@ class AppendOnly(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; any later save is refused."""
-        if self.pk is not None:
+        if not self._state.adding:
             raise ValidationError(APPEND_ONLY)
         super().save(*args, **kwargs)
 

@@ -14,9 +14,11 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from stations.state import Lifecycle
 
-class PaymentState(models.TextChoices):
-    """Where a payment is; the table of moves is `Payment.TRANSITIONS`."""
+
+class PaymentState(Lifecycle):
+    """Where a payment is; the table of moves follows."""
 
     CREATED = "created", _("created")
     AUTHORIZING = "authorizing", _("authorising")
@@ -44,29 +46,31 @@ S = PaymentState
 HOLDS_CONNECTOR = (S.CREATED, S.AUTHORIZING, S.REQUIRES_ACTION, S.AUTHORIZED)
 
 
+PaymentState.TRANSITIONS = {
+    S.CREATED: {S.AUTHORIZING, S.FAILED, S.CANCELED},
+    S.AUTHORIZING: {S.REQUIRES_ACTION, S.AUTHORIZED, S.FAILED, S.CANCELING, S.CANCELED},
+    S.REQUIRES_ACTION: {S.AUTHORIZING, S.AUTHORIZED, S.FAILED, S.CANCELING, S.CANCELED},
+    S.FAILED: {S.AUTHORIZING, S.CANCELING, S.CANCELED},
+    S.AUTHORIZED: {S.CAPTURING, S.CANCELING, S.CANCELED, S.CAPTURE_EXPIRED},
+    S.CANCELING: {S.CANCELED, S.CAPTURED},
+    S.CAPTURING: {S.CAPTURED, S.CAPTURE_FAILED, S.CAPTURE_EXPIRED},
+    S.CAPTURE_FAILED: {S.CAPTURING, S.CAPTURED, S.CAPTURE_EXPIRED, S.WRITTEN_OFF},
+    S.CAPTURE_EXPIRED: {S.COLLECTING, S.WRITTEN_OFF},
+    S.COLLECTING: {S.CAPTURED, S.CAPTURE_EXPIRED, S.WRITTEN_OFF},
+    S.CAPTURED: {S.REFUNDING, S.PARTIALLY_REFUNDED, S.REFUNDED, S.DISPUTED},
+    S.REFUNDING: {S.CAPTURED, S.PARTIALLY_REFUNDED, S.REFUNDED, S.DISPUTED},
+    S.PARTIALLY_REFUNDED: {S.REFUNDING, S.REFUNDED, S.CAPTURED, S.DISPUTED},
+    S.REFUNDED: {S.PARTIALLY_REFUNDED, S.CAPTURED, S.DISPUTED},
+    S.DISPUTED: {S.CAPTURED, S.PARTIALLY_REFUNDED, S.REFUNDED, S.WRITTEN_OFF},
+    S.CANCELED: set(),
+    S.WRITTEN_OFF: set(),
+}
+
+
 class Payment(models.Model):
     """One driver's payment for one session: a hold, then a capture of at most the hold."""
 
     State = PaymentState
-    TRANSITIONS = {
-        S.CREATED: {S.AUTHORIZING, S.FAILED, S.CANCELED},
-        S.AUTHORIZING: {S.REQUIRES_ACTION, S.AUTHORIZED, S.FAILED, S.CANCELING, S.CANCELED},
-        S.REQUIRES_ACTION: {S.AUTHORIZING, S.AUTHORIZED, S.FAILED, S.CANCELING, S.CANCELED},
-        S.FAILED: {S.AUTHORIZING, S.CANCELING, S.CANCELED},
-        S.AUTHORIZED: {S.CAPTURING, S.CANCELING, S.CANCELED, S.CAPTURE_EXPIRED},
-        S.CANCELING: {S.CANCELED, S.CAPTURED},
-        S.CAPTURING: {S.CAPTURED, S.CAPTURE_FAILED, S.CAPTURE_EXPIRED},
-        S.CAPTURE_FAILED: {S.CAPTURING, S.CAPTURED, S.CAPTURE_EXPIRED, S.WRITTEN_OFF},
-        S.CAPTURE_EXPIRED: {S.COLLECTING, S.WRITTEN_OFF},
-        S.COLLECTING: {S.CAPTURED, S.CAPTURE_EXPIRED, S.WRITTEN_OFF},
-        S.CAPTURED: {S.REFUNDING, S.PARTIALLY_REFUNDED, S.REFUNDED, S.DISPUTED},
-        S.REFUNDING: {S.CAPTURED, S.PARTIALLY_REFUNDED, S.REFUNDED, S.DISPUTED},
-        S.PARTIALLY_REFUNDED: {S.REFUNDING, S.REFUNDED, S.CAPTURED, S.DISPUTED},
-        S.REFUNDED: {S.PARTIALLY_REFUNDED, S.CAPTURED, S.DISPUTED},
-        S.DISPUTED: {S.CAPTURED, S.PARTIALLY_REFUNDED, S.REFUNDED, S.WRITTEN_OFF},
-        S.CANCELED: set(),
-        S.WRITTEN_OFF: set(),
-    }
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.CharField(_("provider"), max_length=20)
@@ -209,7 +213,7 @@ class PaymentTransition(models.Model):
         return f"{self.from_state} → {self.to_state}"
 
 
-class RefundState(models.TextChoices):
+class RefundState(Lifecycle):
     """Where a refund is."""
 
     REQUESTED = "requested", _("requested")
@@ -219,22 +223,24 @@ class RefundState(models.TextChoices):
     CANCELED = "canceled", _("cancelled")
 
 
+RefundState.TRANSITIONS = {
+    RefundState.REQUESTED: {
+        RefundState.PENDING,
+        RefundState.SUCCEEDED,
+        RefundState.FAILED,
+        RefundState.CANCELED,
+    },
+    RefundState.PENDING: {RefundState.SUCCEEDED, RefundState.FAILED, RefundState.CANCELED},
+    RefundState.SUCCEEDED: {RefundState.FAILED},
+    RefundState.FAILED: set(),
+    RefundState.CANCELED: set(),
+}
+
+
 class Refund(models.Model):
     """Money to give back. The amount never changes: the idempotency key stands on it."""
 
     State = RefundState
-    TRANSITIONS = {
-        RefundState.REQUESTED: {
-            RefundState.PENDING,
-            RefundState.SUCCEEDED,
-            RefundState.FAILED,
-            RefundState.CANCELED,
-        },
-        RefundState.PENDING: {RefundState.SUCCEEDED, RefundState.FAILED, RefundState.CANCELED},
-        RefundState.SUCCEEDED: {RefundState.FAILED},
-        RefundState.FAILED: set(),
-        RefundState.CANCELED: set(),
-    }
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")

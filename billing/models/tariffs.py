@@ -90,7 +90,7 @@ class Tariff(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, unless a session has already been priced with the frozen fields."""
-        if self.pk is not None:
+        if not self._state.adding:
             stored = Tariff.objects.filter(pk=self.pk).first()
             if stored is not None and stored.first_used_at is not None:
                 changed = [f for f in FROZEN if getattr(stored, f) != getattr(self, f)]

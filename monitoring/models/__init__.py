@@ -1,5 +1,42 @@
 """Charging and health."""
 
 from monitoring.models.charging import Reading, Session
+from monitoring.models.health import (
+    Alert,
+    Exclusion,
+    FaultCode,
+    Incident,
+    MaintenanceWindow,
+    PortInterval,
+    RuleSetting,
+    Severity,
+    Silence,
+    Tick,
+)
+from monitoring.models.response import (
+    Contact,
+    Notice,
+    PlaybookRun,
+    PlaybookSetting,
+    PlaybookStep,
+)
 
-__all__ = ["Reading", "Session"]
+__all__ = [
+    "Alert",
+    "Contact",
+    "Exclusion",
+    "FaultCode",
+    "Incident",
+    "MaintenanceWindow",
+    "Notice",
+    "PlaybookRun",
+    "PlaybookSetting",
+    "PlaybookStep",
+    "PortInterval",
+    "Reading",
+    "RuleSetting",
+    "Session",
+    "Severity",
+    "Silence",
+    "Tick",
+]

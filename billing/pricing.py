@@ -1,0 +1,459 @@
+"""What a session costs: usage and a tariff become segments, lines and totals. Pure.
+
+OCPI 2.2.1 (bugfix) and 2.3.0, mod_tariffs. In one sentence: at every instant and for every
+dimension the first element in list order that matches and has a component of that dimension sets
+the price; each dimension is rounded up once per session to the last active step; the price limits
+apply before and after taxes independently. All amounts are exact fractions; `billing.money` rounds
+once.
+
+Units: energy Wh, time s, power kW, current A (phases summed), prices per kWh, hour, session.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+from .periods import ZERO, Number, Period, Usage, cut_at, cut_energy, local_edges
+
+ENGINE = "1"
+
+
+class Dimension(StrEnum):
+    """What a price component prices (OCPI TariffDimensionType)."""
+
+    ENERGY = "ENERGY"
+    TIME = "TIME"
+    PARKING_TIME = "PARKING_TIME"
+    FLAT = "FLAT"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A price per kWh, hour or session; `vat` is a rate (0.19), None where none was given."""
+
+    dimension: Dimension
+    price: Fraction
+    vat: Fraction | None
+    step: int
+    element: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """When an element is active: every bound that is set must hold, start in, end out."""
+
+    start_time: int | None = None
+    end_time: int | None = None
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
+    min_wh: Fraction | None = None
+    max_wh: Fraction | None = None
+    min_power: Fraction | None = None
+    max_power: Fraction | None = None
+    min_current: Fraction | None = None
+    max_current: Fraction | None = None
+    min_duration: Fraction | None = None
+    max_duration: Fraction | None = None
+    days: frozenset[int] | None = None
+    reservation: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether the local clock or calendar decides."""
+        return any(
+            bound is not None
+            for bound in (self.start_time, self.end_time, self.start_date, self.end_date, self.days)
+        )
+
+    @property
+    def electrical(self) -> bool:
+        """Whether power or current decides."""
+        return any(
+            bound is not None
+            for bound in (self.min_power, self.max_power, self.min_current, self.max_current)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Components that share restrictions; one component a dimension."""
+
+    components: dict[Dimension, Component]
+    restrictions: Restrictions = Restrictions()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A tariff, parsed: `tax` is YES (prices include it), NO, or N/A."""
+
+    currency: str
+    tax: str
+    elements: tuple[Element, ...]
+    min_before: Fraction | None = None
+    min_after: Fraction | None = None
+    max_before: Fraction | None = None
+    max_after: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch in which nothing that decides a price changes, and the components that applied."""
+
+    period: Period
+    components: dict[Dimension, Component]
+
+
+@dataclass(slots=True)
+class Line:
+    """One component's share of the bill: quantity in Wh, s or 1; amounts exact."""
+
+    dimension: str
+    component: Component
+    start: dt.datetime
+    end: dt.datetime
+    used: Number = 0
+    billed: Number = 0
+    before: Fraction = ZERO
+    after: Fraction = ZERO
+    vat: Fraction | None = None
+
+    @property
+    def quantity(self) -> Fraction:
+        """The billed quantity in the unit of the price: kWh, h or 1."""
+        if self.component.dimension is Dimension.FLAT:
+            return Fraction(self.billed)
+        scale = 1000 if self.component.dimension is Dimension.ENERGY else 3600
+        return Fraction(self.billed) / scale
+
+    @property
+    def unit(self) -> str:
+        """kWh, h or session."""
+        if self.component.dimension is Dimension.FLAT:
+            return "session"
+        return "kWh" if self.component.dimension is Dimension.ENERGY else "h"
+
+
+@dataclass(slots=True)
+class Bill:
+    """The exact price of a session. `doubts` names what was decided in the driver's favour."""
+
+    currency: str
+    segments: list[Segment] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    before: Fraction = ZERO
+    after: Fraction = ZERO
+    doubts: list[str] = field(default_factory=list)
+
+    def total(self, dimension: str) -> tuple[Fraction, Fraction]:
+        """The sums before and after taxes of the lines of one dimension, without adjustments."""
+        lines = [line for line in self.lines if line.dimension == dimension]
+        return sum((x.before for x in lines), ZERO), sum((x.after for x in lines), ZERO)
+
+
+RESERVATION = "RESERVATION"
+
+
+def price(plan: Plan, usage: Usage, *, split: bool = True) -> Bill:
+    """Price `usage` with `plan`.
+
+    `split`: cut periods where a price changes inside them, energy interpolated in whole Wh by
+    largest remainder. False prices the periods as given (a CDR's are already cut by its sender).
+
+    A power or current restriction that the usage says nothing about is not met; where meeting it
+    would have been cheaper for the driver, the cheaper result is returned with a doubt.
+    """
+    bill, unknown = _price(plan, usage, split=split, assume=False)
+    if unknown:
+        other, _ = _price(plan, usage, split=split, assume=True)
+        if other.after < bill.after:
+            other.doubts.append("power_unknown")
+            return other
+    return bill
+
+
+def _price(plan: Plan, usage: Usage, *, split: bool, assume: bool) -> tuple[Bill, bool]:
+    bill = Bill(plan.currency)
+    seeker = _Seeker(plan, usage, assume=assume)
+    tally = _Tally()
+    for period in _cut(plan, usage, seeker) if split else usage.periods:
+        components = seeker.components(period)
+        bill.segments.append(Segment(period, components))
+        tally.add(period, components)
+        seeker.used_wh += period.wh
+    tally.round_up()
+    bill.lines = [_amounts(plan, line) for line in tally.lines.values()]
+    _limit(plan, bill)
+    return bill, seeker.unknown
+
+
+class _Seeker:
+    """Finds the component of each dimension at an instant; keeps the energy used so far."""
+
+    def __init__(self, plan: Plan, usage: Usage, *, assume: bool) -> None:
+        charging = [p for p in usage.periods if not p.reserved]
+        reserved = [p for p in usage.periods if p.reserved]
+        self.charging_from = charging[0].start if charging else None
+        if not reserved and usage.started is not None and self.charging_from is not None:
+            self.charging_from = max(usage.started, self.charging_from)
+        self.reserved_from = reserved[0].start if reserved else None
+        self.zone = usage.zone
+        self.assume = assume
+        self.unknown = False
+        self.used_wh: Number = 0
+        kinds = ("RESERVATION_EXPIRES", "RESERVATION") if usage.expired else ("RESERVATION",)
+        self.reservation = [
+            e for kind in kinds for e in plan.elements if e.restrictions.reservation == kind
+        ]
+        self.charging = [e for e in plan.elements if e.restrictions.reservation is None]
+
+    def components(self, period: Period) -> dict[Dimension, Component]:
+        """The components in force at the start of `period`, one a dimension at most."""
+        found: dict[Dimension, Component] = {}
+        reserved = period.reserved
+        since = self.reserved_from if reserved else self.charging_from
+        elapsed = 0 if since is None else max(0, _seconds(since, period.start))
+        local = None
+        for element in self.reservation if reserved else self.charging:
+            bounds = element.restrictions
+            if all(dimension in found for dimension in element.components):
+                continue
+            if bounds.local:
+                local = local or period.start.astimezone(self.zone)
+                if not _in_calendar(bounds, local):
+                    continue
+            if not _within(elapsed, bounds.min_duration, bounds.max_duration):
+                continue
+            if not _within(self.used_wh, bounds.min_wh, bounds.max_wh):
+                continue
+            if bounds.electrical and not self._electrical(bounds, period):
+                continue
+            for dimension, component in element.components.items():
+                if not reserved or dimension in (Dimension.FLAT, Dimension.TIME):
+                    found.setdefault(dimension, component)
+        return found
+
+    def _electrical(self, bounds: Restrictions, period: Period) -> bool:
+        """Power and current bounds; a value the usage does not have counts as `assume` says."""
+        for value, least in ((period.min_kw, bounds.min_power), (period.min_a, bounds.min_current)):
+            if least is not None and not self._known(value is not None and value >= least, value):
+                return False
+        for value, below in ((period.max_kw, bounds.max_power), (period.max_a, bounds.max_current)):
+            if below is not None and not self._known(value is not None and value < below, value):
+                return False
+        return True
+
+    def _known(self, met: bool, value: Fraction | None) -> bool:
+        if value is None:
+            self.unknown = True
+            return self.assume
+        return met
+
+
+def _seconds(start: dt.datetime, end: dt.datetime) -> int:
+    """Whole seconds between two UTC instants."""
+    delta = end - start
+    return delta.days * 86400 + delta.seconds
+
+
+def _within(value: Number, least: Fraction | None, below: Fraction | None) -> bool:
+    return (least is None or value >= least) and (below is None or value < below)
+
+
+def _in_calendar(bounds: Restrictions, local: dt.datetime) -> bool:
+    """Whether a local instant lies in the dates, weekdays and times; the night wraps midnight."""
+    day = local.date()
+    if bounds.start_date is not None and day < bounds.start_date:
+        return False
+    if bounds.end_date is not None and day >= bounds.end_date:
+        return False
+    if bounds.days is not None and day.weekday() not in bounds.days:
+        return False
+    minute = local.hour * 60 + local.minute
+    start = bounds.start_time or 0
+    end = bounds.end_time or 1440  # absent, or 00:00: the end of the day
+    if end < start:
+        return minute >= start or minute < end
+    return start <= minute < end
+
+
+def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
+    """The periods, cut wherever a restriction can begin or cease to match."""
+    edges = _edges(plan, usage, seeker)
+    thresholds = sorted(
+        {
+            bound
+            for element in plan.elements
+            for bound in (element.restrictions.min_wh, element.restrictions.max_wh)
+            if bound
+        }
+    )
+    used: Number = 0
+    for period in usage.periods:
+        inside = edges[bisect_right(edges, period.start) :]
+        for part in cut_at(period, [edge for edge in inside if edge < period.end]):
+            yield from cut_energy(part, used, thresholds)
+            used += part.wh
+
+
+def _edges(plan: Plan, usage: Usage, seeker: _Seeker) -> list[dt.datetime]:
+    """Every instant (UTC) at which the clock, the calendar or the duration can change a price."""
+    if not usage.periods:
+        return []
+    first, last = usage.periods[0].start, max(p.end for p in usage.periods)
+    edges: set[dt.datetime] = set()
+    for since in (seeker.charging_from, seeker.reserved_from):
+        for element in plan.elements:
+            for bound in (element.restrictions.min_duration, element.restrictions.max_duration):
+                if since is not None and bound:
+                    edges.add(since + dt.timedelta(seconds=float(bound)))
+    bounds = [e.restrictions for e in plan.elements if e.restrictions.local]
+    if bounds:
+        minutes = {0} | {
+            minute for b in bounds for minute in (b.start_time, b.end_time) if minute is not None
+        }
+        edges.update(local_edges(usage.zone, minutes, first, last))
+    return sorted(edge for edge in edges if first < edge < last)
+
+
+class _Tally:
+    """Adds up quantities per component, then rounds each dimension up once."""
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, int], Line] = {}
+        self.totals: dict[str, Number] = {}
+        self.last: dict[str, Line] = {}
+
+    def add(self, period: Period, components: dict[Dimension, Component]) -> None:
+        """One segment's quantities, and the flat fee when it first becomes active."""
+        flat = components.get(Dimension.FLAT)
+        if period.reserved:
+            self._quantity(RESERVATION, components.get(Dimension.TIME), period, period.reserved_s)
+            self._flat(RESERVATION, flat, period)
+            return
+        self._flat(Dimension.FLAT, flat, period)
+        energy, time = components.get(Dimension.ENERGY), components.get(Dimension.TIME)
+        parking = components.get(Dimension.PARKING_TIME)
+        self._quantity(Dimension.ENERGY, energy, period, period.wh)
+        self._quantity(Dimension.TIME, time, period, period.charging_s)
+        self._quantity(Dimension.PARKING_TIME, parking, period, period.parking_s)
+
+    def _flat(self, kind: str, component: Component | None, period: Period) -> None:
+        key = (f"{kind}:flat", 0)
+        if component is not None and key not in self.lines:
+            self.lines[key] = Line(kind, component, period.start, period.end, 1, 1)
+
+    def _quantity(
+        self, kind: str, component: Component | None, period: Period, amount: Number
+    ) -> None:
+        if not amount:
+            return
+        self.totals[kind] = self.totals.get(kind, 0) + amount
+        if component is None:
+            return
+        key = (kind, component.element)
+        line = self.lines.get(key)
+        if line is None:
+            line = self.lines[key] = Line(kind, component, period.start, period.end)
+        line.end = period.end
+        line.used += amount
+        line.billed += amount
+        self.last[kind] = line
+
+    def round_up(self) -> None:
+        """Round the session's total of each dimension up to the last active component's step.
+
+        Where parking was billed only parking is rounded; charging time stays exact.
+        """
+        for kind in (RESERVATION, Dimension.ENERGY, Dimension.TIME, Dimension.PARKING_TIME):
+            line = self.last.get(kind)
+            if line is None or line.component.step < 1:
+                continue
+            if kind == Dimension.TIME and Dimension.PARKING_TIME in self.last:
+                continue
+            total, step = Fraction(self.totals[kind]), line.component.step
+            whole = total if kind == Dimension.ENERGY else Fraction(round(total))
+            target = -(-whole // step) * step
+            if target > whole:
+                line.billed += target - total
+
+
+def _amounts(plan: Plan, line: Line) -> Line:
+    """Fill the exact amounts; a component without VAT is the same before and after taxes."""
+    component = line.component
+    line.vat = None if plan.tax == "N/A" else component.vat
+    amount = component.price * line.quantity
+    rate = 1 + (line.vat or ZERO)
+    if plan.tax == "YES":
+        line.before, line.after = amount / rate, amount
+    else:
+        line.before, line.after = amount, amount * rate
+    return line
+
+
+def _limit(plan: Plan, bill: Bill) -> None:
+    """Apply the price limits, before and after taxes independently, as adjustment lines."""
+    before = sum((line.before for line in bill.lines), ZERO)
+    after = sum((line.after for line in bill.lines), ZERO)
+    bill.before = _clamp(before, plan.min_before, plan.max_before)
+    bill.after = _clamp(after, plan.min_after, plan.max_after)
+    ratio = after / before if before else 1 + (_first_rate(plan) or ZERO)
+    if bill.before != before and plan.min_after is None and plan.max_after is None:
+        bill.after = bill.before * ratio
+    elif bill.after != after and plan.min_before is None and plan.max_before is None:
+        bill.before = bill.after / ratio
+
+
+def _clamp(value: Fraction, least: Fraction | None, most: Fraction | None) -> Fraction:
+    if least is not None and value < least:
+        value = least
+    return most if most is not None and value > most else value
+
+
+def _first_rate(plan: Plan) -> Fraction | None:
+    """The VAT rate of the first component that has one: for a minimum with nothing used."""
+    if plan.tax == "N/A":
+        return None
+    rates = (c.vat for e in plan.elements for c in e.components.values() if c.vat is not None)
+    return next(rates, None)
+
+
+def by_rate(plan: Plan, bill: Bill) -> dict[Fraction | None, Fraction]:
+    """The taxable base of each VAT rate such that the bill's limited totals are met.
+
+    Where limits make no set of bases meet both totals, the smaller gross wins and the VAT is
+    recomputed by rate: no VAT sum appears on an invoice that no rate produces.
+    """
+    bases: dict[Fraction | None, Fraction] = {}
+    for line in bill.lines:
+        bases[line.vat] = bases.get(line.vat, ZERO) + line.before
+    if not any(bases.values()):
+        bases = {_first_rate(plan): ZERO} if bill.after else bases
+    base, gross = sum(bases.values(), ZERO), _gross(bases)
+    if (base, gross) == (bill.before, bill.after):
+        return bases
+    if base:
+        bases = {rate: amount * bill.before / base for rate, amount in bases.items()}
+    else:
+        bases = dict.fromkeys(bases, bill.before)
+    surplus = _gross(bases) - bill.after
+    low, high = min(bases, key=_rate), max(bases, key=_rate)
+    if surplus and _rate(high) > _rate(low):
+        shift = surplus / (_rate(high) - _rate(low))
+        if bases[high] >= shift and bases[low] >= -shift:
+            return bases | {high: bases[high] - shift, low: bases[low] + shift}
+    gross = _gross(bases)
+    smaller = min(gross, bill.after)
+    return {rate: amount * smaller / gross for rate, amount in bases.items()} if gross else bases
+
+
+def _rate(rate: Fraction | None) -> Fraction:
+    return rate or ZERO
+
+
+def _gross(bases: dict[Fraction | None, Fraction]) -> Fraction:
+    return sum((amount * (1 + _rate(rate)) for rate, amount in bases.items()), ZERO)

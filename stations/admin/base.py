@@ -1,0 +1,286 @@
+"""What every page of the back office shares: site scope, read-only facts, live lists, exports.
+
+@admin.register(Thing)
+class ThingAdmin(Facts, StaffAdmin):          # Facts: nobody edits or deletes these rows
+    site_path = "station__site"               # staff with chosen sites see only theirs
+    live = "fleet"                            # the list refreshes when this topic is touched
+    list_display = ["state_chip", "at"]
+    export_fields = ["id", "station__identity", "at"]
+"""
+
+import csv
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import slugify
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.styles import Font
+from unfold.admin import ModelAdmin
+
+from stations import journal
+from stations.models import Site, Station
+
+COUNT_CAP = 10_000  # a list says at most this many rows; counting further is not worth the wait
+XLSX_ROWS = 1_048_575
+
+Row = models.Model
+
+
+def chosen_sites(request: HttpRequest) -> frozenset[int] | None:
+    """Return the ids of the sites the signed-in person is limited to; None: no limit."""
+    kept: frozenset[int] | None
+    if not hasattr(request, "_chosen_sites"):
+        user: Any = request.user
+        kept = frozenset(user.sites.values_list("pk", flat=True)) if user.pk else frozenset()
+        request._chosen_sites = kept or None  # type: ignore[attr-defined]
+    return request._chosen_sites  # type: ignore[attr-defined,no-any-return]
+
+
+def in_scope(
+    rows: "models.QuerySet[Any]", request: HttpRequest, site_path: str
+) -> "models.QuerySet[Any]":
+    """Return the rows at the person's sites. `site_path` leads to Site; `pk` is Site itself."""
+    sites = chosen_sites(request)
+    return rows if sites is None else rows.filter(**{f"{site_path}__in": sites})
+
+
+# --- small pieces of HTML -------------------------------------------------------------------------
+
+
+def chip(text: Any, tone: str = "", *, title: str = "", href: str = "") -> SafeString:
+    """Return a coloured word. Tones: green, blue, amber, red, violet, grey (the default)."""
+    tag = format_html('a href="{}"', href) if href else SafeString("span")
+    return format_html(
+        '<{} class="chip {}"{}>{}</{}>',
+        tag,
+        tone or "grey",
+        format_html(' title="{}"', title) if title else "",
+        text,
+        SafeString("a" if href else "span"),
+    )
+
+
+def ago(at: datetime | None, never: str = "–") -> SafeString:
+    """Return a moment as “5 minutes ago”; the page keeps it fresh, the title is the exact time."""
+    if at is None:
+        return format_html('<span class="quiet">{}</span>', never)
+    short = timesince(at, depth=1)
+    return format_html(
+        '<time class="ago" datetime="{}" title="{}">{}</time>',
+        at.isoformat(),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        _("%(time)s ago") % {"time": short},
+    )
+
+
+def moment(at: datetime | None, style: str = "short") -> SafeString:
+    """Return a moment in the reader's own time zone (UTC without JavaScript).
+
+    Styles: short (date and time), time, long (with seconds).
+    """
+    if at is None:
+        return format_html('<span class="quiet">{}</span>', "–")
+    return format_html(
+        '<time class="moment" data-style="{}" datetime="{}">{}</time>',
+        style,
+        at.isoformat(),
+        at.strftime("%H:%M:%S" if style == "time" else "%Y-%m-%d %H:%M"),
+    )
+
+
+def duration(start: datetime | None, end: datetime | None) -> str:
+    """Return the time between two moments as `1 h 05 min`; the end may still be open."""
+    if start is None:
+        return "–"
+    seconds = int(((end or timezone.now()) - start).total_seconds())
+    if seconds < 60:
+        return f"{max(seconds, 0)} s"
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def kwh(wh: int | None) -> str:
+    """Return Wh as `12.34 kWh`, rounded down like the bill."""
+    return "–" if wh is None else f"{wh // 10 / 100:.2f} kWh"
+
+
+def kw(w: float | None) -> str:
+    """Return W as `11.0 kW`."""
+    return "–" if w is None else f"{w / 1000:.1f} kW"
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than COUNT_CAP: a list of a million rows opens as fast as a short one."""
+
+    @cached_property
+    def count(self) -> int:
+        """Number of rows, at most COUNT_CAP."""
+        rows: Any = self.object_list
+        return len(rows) if isinstance(rows, list) else rows.order_by()[:COUNT_CAP].count()
+
+
+class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """A list and a page for staff: fast, scoped by site, exported as filtered."""
+
+    site_path: str = ""  # ORM path to Site for `visible_to`; empty: everybody with permission
+    live: str = ""  # topics, comma-separated, on which the open list refreshes itself
+    live_every_s: int = 3  # at most this often
+    export_fields: Iterable[str] = ()  # ORM paths; () is the list's own model fields
+
+    change_list_template = "admin/staff_change_list.html"
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_fullwidth = True
+    list_filter_submit = True
+    list_filter_sheet = True
+    compressed_fields = True
+    warn_unsaved_form = True
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Any]":
+        """Return the rows this person may see."""
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return in_scope(rows, request, self.site_path) if self.site_path else rows
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer only sites and stations this person may see."""
+        to = db_field.related_model
+        if to in (Site, Station) and "queryset" not in kwargs:
+            rows = to._default_manager.all()
+            kwargs["queryset"] = in_scope(rows, request, "pk" if to is Site else "site")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list; tell the template what keeps it alive."""
+        return super().changelist_view(  # type: ignore[no-any-return]
+            request,
+            {"live": self.live, "live_every_s": self.live_every_s} | (extra_context or {}),
+        )
+
+    # exports
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the exports."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_export"
+        view = self.admin_site.admin_view(self.export_view)
+        return [path("export/<str:kind>/", view, name=name), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+        """Return the list, with its filters and search, as a CSV or XLSX file."""
+        if not self.has_view_or_change_permission(request) or kind not in ("csv", "xlsx"):
+            raise PermissionDenied
+        rows = self.get_changelist_instance(request).get_queryset(request)
+        fields = list(self.export_fields) or self._own_fields(request)
+        with transaction.atomic():
+            journal.record(
+                "list.exported",
+                list=self.opts.label_lower,
+                kind=kind,
+                filters=request.GET.urlencode()[:500],
+            )
+        stem = f"{slugify(self.opts.verbose_name_plural)}-{timezone.now():%Y%m%d-%H%M}"
+        lines = _cells(rows, fields)
+        response = _csv(lines) if kind == "csv" else _xlsx(lines, str(self.opts.verbose_name))
+        response["Content-Disposition"] = f'attachment; filename="{stem}.{kind}"'
+        return response
+
+    def _own_fields(self, request: HttpRequest) -> list[str]:
+        own = {field.name for field in self.opts.get_fields() if getattr(field, "concrete", False)}
+        return [name for name in self.get_list_display(request) if name in own] or ["pk"]
+
+
+class Facts:
+    """Rows that happened: shown, exported, never added, edited or deleted by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        """Nobody adds facts."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        """Nobody edits facts."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
+        """Nobody deletes facts."""
+        return False
+
+
+def _cells(rows: "models.QuerySet[Any]", fields: list[str]) -> Iterator[list[Any]]:
+    yield [field.replace("__", " ").replace("_", " ") for field in fields]
+    for values in rows.values_list(*fields).iterator(chunk_size=2000):
+        yield [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value a spreadsheet keeps: no formula from outside, times in ISO 8601 UTC."""
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+class _Echo:
+    """A file whose `write` hands back the line."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _csv(lines: Iterator[list[Any]]) -> StreamingHttpResponse:
+    writer = csv.writer(_Echo())
+    return StreamingHttpResponse(
+        (writer.writerow(line) for line in lines), content_type="text/csv; charset=utf-8"
+    )
+
+
+def _xlsx(lines: Iterator[list[Any]], title: str) -> HttpResponse:
+    book = Workbook(write_only=True)
+    sheet: Any = book.create_sheet(title[:31])
+    sheet.freeze_panes = "A2"
+    for number, line in enumerate(lines):
+        if number == 0:
+            bold = [WriteOnlyCell(sheet, value=text) for text in line]
+            for cell in bold:
+                cell.font = Font(bold=True)
+            sheet.append(bold)
+        elif number <= XLSX_ROWS:
+            sheet.append(line)
+    out = BytesIO()
+    book.save(out)
+    return HttpResponse(
+        out.getvalue(),
+        content_type="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    )
+
+
+def described(text: Any, *, order: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Name a computed column of a list, and what sorts it."""
+
+    def name(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.short_description = text  # type: ignore[attr-defined]
+        if order:
+            function.admin_order_field = order  # type: ignore[attr-defined]
+        return function
+
+    return name

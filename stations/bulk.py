@@ -1,0 +1,195 @@
+"""Set-based statements for the writer's lanes: many rows, one statement, both databases.
+
+Rows are dicts of column → Python value, all with the same keys. PostgreSQL gets them as one JSON
+parameter (`json_to_recordset`: packed in C, bound by the server, one prepared statement for every
+batch size); SQLite by `executemany`. The model gives table and types, so rows read like the model.
+"""
+
+# ruff: noqa: S608  (table and column names come from models, values are always bound)
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import orjson
+import psycopg
+from django.db import connection, models
+
+type Row = dict[str, Any]
+
+
+def insert(model: type[models.Model], rows: Sequence[Row], *, ignore: bool = False) -> None:
+    """Insert `rows`; with `ignore` those that break a unique key are left out."""
+    if rows:
+        _execute(_insert_sql(connection.vendor, model, tuple(rows[0]), ignore), model, rows)
+
+
+def update(model: type[models.Model], rows: Sequence[Row]) -> None:
+    """Set the columns of each row by its `id`. No two rows may have the same id."""
+    if rows:
+        _execute(_update_sql(connection.vendor, model, tuple(rows[0])), model, rows)
+
+
+def select(
+    model: type[models.Model],
+    columns: Sequence[str],
+    by: Sequence[str],
+    keys: Iterable[Sequence[Any]],
+    *,
+    where: str = "",
+    lock: bool = False,
+) -> list[tuple[Any, ...]]:
+    """Return `columns` of the rows whose `by` columns equal one of `keys`, ordered by id.
+
+    `where` is further SQL about the row `t`; `lock` locks the rows until the transaction ends
+    (SQLite's transactions are exclusive from their beginning). Datetimes come back aware, in UTC.
+    """
+    rows = [dict(zip(by, key, strict=True)) for key in keys]
+    if not rows:
+        return []
+    sql = _select_sql(connection.vendor, model, tuple(columns), tuple(by), where, lock)
+    if connection.vendor == "postgresql":
+        return _postgres().execute(sql, [orjson.dumps(rows).decode()]).fetchall()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [json.dumps(rows)])
+        found = cursor.fetchall()
+    times = [i for i, name in enumerate(columns) if _is_time(model, name)]
+    lists = [i for i, name in enumerate(columns) if _is_json(model, name)]
+    return [_from_sqlite(row, times, lists) for row in found]
+
+
+def next_ids(model: type[models.Model], count: int) -> list[int]:
+    """Take `count` primary keys: rising, and never given again once committed."""
+    table = model._meta.db_table
+    if connection.vendor == "postgresql":
+        rows = _postgres().execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
+            [table, count],
+        )
+        return [row[0] for row in rows]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+        found = cursor.fetchone()
+    last = found[0] if found else 0
+    return list(range(last + 1, last + count + 1))
+
+
+def _execute(sql: str, model: type[models.Model], rows: Sequence[Row]) -> None:
+    if connection.vendor == "postgresql":
+        _postgres().execute(sql, [orjson.dumps(rows).decode()])
+        return
+    names = tuple(rows[0])
+    times = [name for name in names if _is_time(model, name)]
+    documents = [name for name in names if _is_json(model, name)]
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, [_to_sqlite(row, times, documents) for row in rows])
+
+
+def _postgres() -> "psycopg.Cursor[Any]":
+    """Return a cursor that binds on the server and prepares: Django's own does neither."""
+    connection.ensure_connection()
+    assert connection.connection is not None  # noqa: S101
+    return psycopg.Cursor(connection.connection)
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+@cache
+def _insert_sql(vendor: str, model: Any, names: tuple[str, ...], ignore: bool) -> str:
+    table, columns = model._meta.db_table, ", ".join(f'"{name}"' for name in names)
+    tail = " ON CONFLICT DO NOTHING" if ignore else ""
+    if vendor == "postgresql":
+        source = f"SELECT {columns} FROM {_recordset(model, names)}"
+    else:
+        source = f"VALUES ({', '.join(f'%({name})s' for name in names)})"
+    return f'INSERT INTO "{table}" ({columns}) {source}{tail}'
+
+
+@cache
+def _update_sql(vendor: str, model: Any, names: tuple[str, ...]) -> str:
+    table, changed = model._meta.db_table, [name for name in names if name != "id"]
+    if vendor == "postgresql":
+        sets = ", ".join(f'"{name}" = x."{name}"' for name in changed)
+        return f'UPDATE "{table}" t SET {sets} FROM {_recordset(model, names)} WHERE t.id = x.id'
+    sets = ", ".join(f'"{name}" = %({name})s' for name in changed)
+    return f'UPDATE "{table}" SET {sets} WHERE id = %(id)s'
+
+
+@cache
+def _select_sql(
+    vendor: str,
+    model: Any,
+    columns: tuple[str, ...],
+    by: tuple[str, ...],
+    where: str,
+    lock: bool,
+) -> str:
+    wanted = ", ".join(f't."{name}"' for name in columns)
+    table, also = model._meta.db_table, f" AND {where}" if where else ""
+    if vendor == "postgresql":
+        source = f"(SELECT DISTINCT * FROM {_recordset(model, by)})"
+        value = {name: f'x."{name}"' for name in by}
+        tail = " FOR NO KEY UPDATE OF t" if lock else ""
+    else:
+        source = "(SELECT DISTINCT value FROM json_each(%s))"
+        value = {name: f"json_extract(x.value, '$.{name}')" for name in by}
+        tail = ""
+    match = " AND ".join(f't."{name}" = {value[name]}' for name in by)
+    return (
+        f'SELECT {wanted} FROM {source} x CROSS JOIN "{table}" t WHERE {match}{also}'
+        f" ORDER BY t.id{tail}"
+    )
+
+
+def _recordset(model: Any, names: tuple[str, ...]) -> str:
+    types = ", ".join(f'"{name}" {_type(model, name)}' for name in names)
+    return f"json_to_recordset(%s::json) AS x({types})"
+
+
+def _field(model: Any, name: str) -> Any:
+    return next(field for field in model._meta.concrete_fields if field.column == name)
+
+
+def _type(model: Any, name: str) -> str:
+    return str(_field(model, name).rel_db_type(connection))
+
+
+@cache
+def _is_time(model: Any, name: str) -> bool:
+    return isinstance(_field(model, name), models.DateTimeField)
+
+
+@cache
+def _is_json(model: Any, name: str) -> bool:
+    return isinstance(_field(model, name), models.JSONField)
+
+
+def _to_sqlite(row: Row, times: list[str], documents: list[str]) -> Row:
+    """Return `row` with datetimes and documents as Django stores them in SQLite."""
+    if not times and not documents:
+        return row
+    row = dict(row)
+    for name in times:
+        if row[name] is not None:
+            row[name] = str(row[name].astimezone(UTC).replace(tzinfo=None))
+    for name in documents:
+        if row[name] is not None:
+            row[name] = json.dumps(row[name])
+    return row
+
+
+def _from_sqlite(row: Sequence[Any], times: list[int], documents: list[int]) -> tuple[Any, ...]:
+    values = list(row)
+    for i in times:
+        if values[i] is not None:
+            at = values[i]
+            values[i] = (at if isinstance(at, datetime) else datetime.fromisoformat(at)).replace(
+                tzinfo=UTC
+            )
+    for i in documents:
+        if values[i] is not None:
+            values[i] = json.loads(values[i])
+    return tuple(values)

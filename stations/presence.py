@@ -1,0 +1,406 @@
+"""Who is there: sockets opened and closed, boots, signs of life, connector status.
+
+Written by the group commit (`stations/writer.py`): each lane takes the facts of one batch and
+returns one outcome per fact, in the batch's transaction. The connection *epoch* counts a station's
+sockets: the newest one owns the station, and whatever an older one still does is compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from stations import journal, live
+from stations.models import Connector, Entry, Evse, Station
+
+MAX_PENDING = 1_000  # unknown identities kept for approval: nobody can fill the disk with names
+CLOCK_TOLERANCE = timedelta(days=1)  # further off than this, a charger's clock is not believed
+FIRST_PLAUSIBLE = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+class NotAdmitted(Exception):
+    """The identity may not connect: unknown here, and the policy keeps strangers out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What a socket needs to know of its station, read once at the handshake."""
+
+    station_id: int
+    identity: str
+    state: str
+    version: str
+    password_hash: str
+    security_profile: int
+    heartbeat_interval_s: int
+    time_zone: str
+    quirks: dict[str, Any]
+    quirks_id: int | None
+    booted: bool  # it was accepted at least once before
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A socket was accepted. Outcome: its epoch."""
+
+    station_id: int
+    version: str
+    gateway: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A socket is gone. Changes nothing when a newer one has taken its place."""
+
+    station_id: int
+    epoch: int
+    at: datetime
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """BootNotification. Outcome: Booted."""
+
+    station_id: int
+    at: datetime
+    vendor: str
+    model: str
+    serial: str = ""
+    firmware: str = ""
+    iccid: str = ""
+    imsi: str = ""
+    modem_firmware: str = ""
+    reason: str = ""
+    quirks_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """What a boot is answered: the station's state and its heartbeat interval in seconds."""
+
+    state: str
+    interval_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Any frame came in."""
+
+    station_id: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """StatusNotification, in 1.6's words or 2.x's. EVSE 0 is the station as a whole.
+
+    `at` is the charger's own time, None when it gave none or its clock is not to be believed.
+    """
+
+    station_id: int
+    evse: int
+    connector: int
+    status: str
+    at: datetime | None
+    received_at: datetime
+    error_code: str = ""
+    vendor_error_code: str = ""
+    info: str = ""
+
+
+# --- the handshake ------------------------------------------------------------------------------
+
+
+def admit(identity: str) -> Admitted:
+    """Return the station of this identity, made by policy when it is unknown.
+
+    `settings.OCPP_UNKNOWN_STATIONS`: `reject` keeps nothing, `pending` keeps it for approval,
+    `accept` takes it into service. Raises NotAdmitted.
+    """
+    station = Station.objects.select_related("site", "quirks").filter(identity=identity).first()
+    if station is None:
+        station = _admit_stranger(identity)
+    if station.state == Station.State.RETIRED:
+        raise NotAdmitted(identity)
+    return Admitted(
+        station_id=station.pk,
+        identity=identity,
+        state=station.state,
+        version=station.version,
+        password_hash=station.password_hash,
+        security_profile=station.security_profile,
+        heartbeat_interval_s=station.heartbeat_interval_s,
+        time_zone=station.site.time_zone if station.site else "UTC",
+        quirks=station.quirks.settings if station.quirks else {},
+        quirks_id=station.quirks_id,
+        booted=station.booted_at is not None and station.state == Station.State.ACCEPTED,
+    )
+
+
+def _admit_stranger(identity: str) -> Station:
+    policy = settings.OCPP_UNKNOWN_STATIONS
+    if policy == "reject":
+        raise NotAdmitted(identity)
+    state = Station.State.ACCEPTED if policy == "accept" else Station.State.PENDING
+    with transaction.atomic():
+        if (
+            state == Station.State.PENDING
+            and Station.objects.filter(state=Station.State.PENDING).count() >= MAX_PENDING
+        ):
+            raise NotAdmitted(identity)
+        station, created = Station.objects.get_or_create(
+            identity=identity, defaults={"state": state}
+        )
+        if created:
+            journal.record("station.appeared", station, identity=identity, state=str(state))
+            live.touch("fleet")
+    return station
+
+
+def forget(gateway: str) -> int:
+    """Mark what this gateway left behind (it was killed) as disconnected; return how many."""
+    with transaction.atomic():
+        lost = list(Station.objects.filter(gateway=gateway, connected=True))
+        Station.objects.filter(pk__in=[station.pk for station in lost]).update(
+            connected=False, disconnected_at=timezone.now()
+        )
+        journal.record_many(
+            [journal.entry("station.disconnected", station, code=1006) for station in lost]
+        )
+        live.touch("fleet", *(f"station-{station.pk}" for station in lost))
+    return len(lost)
+
+
+def owned_by(gateway: str) -> set[tuple[int, int]]:
+    """Return (station, epoch) of every socket this gateway owns according to the database."""
+    return set(Station.objects.filter(gateway=gateway, connected=True).values_list("pk", "epoch"))
+
+
+# --- lanes: a batch of facts in, one outcome per fact out ---------------------------------------
+
+
+def write_opened(facts: Sequence[Opened]) -> list[int]:
+    """Make each socket the owner of its station; return the epochs."""
+    epochs = []
+    with connection.cursor() as cursor:
+        for fact in facts:
+            cursor.execute(
+                "UPDATE stations_station SET epoch = epoch + 1, connected = %s, gateway = %s,"
+                " connected_at = %s, last_seen_at = %s, version = %s WHERE id = %s"
+                " RETURNING epoch",
+                [True, fact.gateway, fact.at, fact.at, fact.version, fact.station_id],
+            )
+            row = cursor.fetchone()
+            epochs.append(row[0] if row else 0)
+    journal.record_many(
+        [
+            journal.entry(
+                "station.connected",
+                f"station-{fact.station_id}",
+                station_id=fact.station_id,
+                version=fact.version,
+                epoch=epoch,
+            )
+            for fact, epoch in zip(facts, epochs, strict=True)
+        ]
+    )
+    live.touch(
+        "fleet",
+        *(f"station-{fact.station_id}" for fact in facts),
+        *(f"socket-{fact.station_id}-{n}" for fact, n in zip(facts, epochs, strict=True)),
+    )
+    return epochs
+
+
+def write_closed(facts: Sequence[Closed]) -> list[bool]:
+    """Compare and clear: True where the station really lost its socket."""
+    gone = []
+    with connection.cursor() as cursor:
+        for fact in facts:
+            cursor.execute(
+                "UPDATE stations_station SET connected = %s, disconnected_at = %s"
+                " WHERE id = %s AND epoch = %s AND connected",
+                [False, fact.at, fact.station_id, fact.epoch],
+            )
+            gone.append(cursor.rowcount == 1)
+    lost = [fact for fact, really in zip(facts, gone, strict=True) if really]
+    journal.record_many(
+        [
+            journal.entry(
+                "station.disconnected",
+                f"station-{fact.station_id}",
+                station_id=fact.station_id,
+                code=fact.code,
+                epoch=fact.epoch,
+            )
+            for fact in lost
+        ]
+    )
+    if lost:
+        live.touch("fleet", *(f"station-{fact.station_id}" for fact in lost))
+    return gone
+
+
+def write_boots(facts: Sequence[Boot]) -> list[Booted]:
+    """Keep what each station says it is; return what to answer.
+
+    The news `station.booted` carries the previous firmware and the one now: that is how an
+    update is seen to have worked.
+    """
+    before = dict(
+        Station.objects.filter(pk__in={fact.station_id for fact in facts}).values_list(
+            "pk", "firmware"
+        )
+    )
+    outcomes = []
+    news = []
+    with connection.cursor() as cursor:
+        for fact in facts:
+            cursor.execute(
+                "UPDATE stations_station SET vendor = %s, model = %s, serial = %s, firmware = %s,"
+                " iccid = %s, imsi = %s, modem_firmware = %s, boot_reason = %s,"
+                " quirks_id = COALESCE(quirks_id, %s),"
+                " booted_at = CASE WHEN state = 'accepted' THEN %s ELSE booted_at END,"
+                " last_seen_at = %s WHERE id = %s RETURNING state, heartbeat_interval_s",
+                [
+                    fact.vendor,
+                    fact.model,
+                    fact.serial,
+                    fact.firmware,
+                    fact.iccid,
+                    fact.imsi,
+                    fact.modem_firmware,
+                    fact.reason,
+                    fact.quirks_id,
+                    fact.at,
+                    fact.at,
+                    fact.station_id,
+                ],
+            )
+            row = cursor.fetchone()
+            state, interval_s = row or (Station.State.REJECTED, 300)
+            outcomes.append(Booted(state, _jittered(interval_s, fact.station_id)))
+            if state == Station.State.ACCEPTED:
+                news.append(
+                    journal.entry(
+                        "station.booted",
+                        f"station-{fact.station_id}",
+                        station_id=fact.station_id,
+                        vendor=fact.vendor,
+                        model=fact.model,
+                        firmware=fact.firmware,
+                        previous_firmware=before.get(fact.station_id, ""),
+                        reason=fact.reason,
+                    )
+                )
+    journal.record_many(news)
+    live.touch("fleet", *(f"station-{fact.station_id}" for fact in facts))
+    return outcomes
+
+
+def _jittered(interval_s: int, station_id: int) -> int:
+    """Spread heartbeats by up to ±5 %, always the same for one station: no fleet in step."""
+    spread = interval_s // 20
+    return interval_s + (station_id * 7919 % (2 * spread + 1)) - spread if spread else interval_s
+
+
+def write_seen(facts: Sequence[Seen]) -> list[None]:
+    """Note the newest sign of life of each station."""
+    newest: dict[int, datetime] = {}
+    for fact in facts:
+        newest[fact.station_id] = fact.at
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "UPDATE stations_station AS s SET last_seen_at = f.at"
+                " FROM unnest(%s::bigint[], %s::timestamptz[]) AS f(id, at)"
+                " WHERE s.id = f.id AND (s.last_seen_at IS NULL OR s.last_seen_at < f.at)",
+                [list(newest), list(newest.values())],
+            )
+        else:
+            cursor.executemany(
+                "UPDATE stations_station SET last_seen_at = %s WHERE id = %s",
+                [(at, station_id) for station_id, at in newest.items()],
+            )
+    return [None] * len(facts)
+
+
+def believable(at: datetime | None, received_at: datetime) -> bool:
+    """Tell whether a charger's time can be used: its clock is set and not far off."""
+    return at is not None and FIRST_PLAUSIBLE <= at <= received_at + CLOCK_TOLERANCE
+
+
+def write_statuses(facts: Sequence[Status]) -> list[bool]:
+    """Keep each connector's newest status; True where it was taken.
+
+    A status older (by the charger's clock) than the one kept is a replay and changes nothing. A
+    connector never seen before is made: 1.6 stations announce theirs in no other way.
+    """
+    connectors = _connectors({(f.station_id, f.evse, f.connector) for f in facts if f.evse > 0})
+    outcomes, changed, touched, news = [], {}, set(), []
+    for fact in facts:
+        touched.add(f"station-{fact.station_id}")
+        if fact.evse == 0:
+            Station.objects.filter(pk=fact.station_id).update(
+                status=fact.status, error_code=fact.error_code
+            )
+            outcomes.append(True)
+            continue
+        connector = connectors[fact.station_id, fact.evse, fact.connector]
+        at = fact.at if believable(fact.at, fact.received_at) else fact.received_at
+        if connector.status_at is not None and at is not None and at < connector.status_at:
+            outcomes.append(False)
+            continue
+        if (connector.status, connector.error_code) != (fact.status, fact.error_code):
+            news.append(_status_news(fact, connector))
+        connector.status, connector.status_at = fact.status, at
+        connector.status_received_at = fact.received_at
+        connector.error_code, connector.info = fact.error_code, fact.info
+        connector.vendor_error_code = fact.vendor_error_code
+        changed[connector.pk] = connector
+        outcomes.append(True)
+    Connector.objects.bulk_update(
+        changed.values(),
+        ["status", "status_at", "status_received_at", "error_code", "vendor_error_code", "info"],
+    )
+    journal.record_many(news)
+    live.touch("fleet", *touched, *(f"connector-{pk}" for pk in changed))
+    return outcomes
+
+
+def _status_news(fact: Status, connector: Connector) -> Entry:
+    return journal.entry(
+        "connector.status_changed",
+        f"connector-{connector.pk}",
+        station_id=fact.station_id,
+        evse=fact.evse,
+        connector=fact.connector,
+        status=fact.status,
+        previous=connector.status,
+        error_code=fact.error_code,
+        vendor_error_code=fact.vendor_error_code,
+        info=fact.info,
+    )
+
+
+def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], Connector]:
+    """Return the connectors of these (station, EVSE, connector) numbers, made where missing."""
+    if not keys:
+        return {}
+    rows = Connector.objects.filter(station__in={key[0] for key in keys}).select_related("evse")
+    found = {(row.station_id, row.evse.number, row.number): row for row in rows}
+    for key in sorted(keys - found.keys()):
+        station_id, evse_number, number = key
+        evse, _ = Evse.objects.get_or_create(station_id=station_id, number=evse_number)
+        found[key], _ = Connector.objects.get_or_create(
+            evse=evse, number=number, defaults={"station_id": station_id}
+        )
+    return found

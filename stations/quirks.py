@@ -1,0 +1,175 @@
+"""Quirk profiles: how makes of chargers misbehave, and what is tolerated, as data.
+
+A `QuirkProfile` row is chosen at boot by vendor, model and firmware. Its `settings`:
+
+    version          "1.6"    what the charger speaks, whatever subprotocol it offers or forgets
+    repairs          [names]  of REPAIRS, tried in turn when a payload breaks its schema
+    timeout_s        90       how long it may take to answer an order
+    local_time       true     times without a zone are the site's, not UTC
+    deaf_after       3        unanswered orders before the socket is closed
+    hold_s           2        how long orders wait after a reconnect without a boot
+
+Repairs cost nothing while a charger behaves: they are tried only after its payload was refused.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.db import transaction
+from ocpp.v16.enums import UnitOfMeasure
+
+from stations.models import QuirkProfile
+
+REFRESH_S: Final = 30.0
+
+# name → change the payload in place; true when there was something to change
+Repair = Callable[[str, dict[str, Any]], bool]
+REPAIRS: Final[dict[str, Repair]] = {}
+
+_profiles: list[QuirkProfile] = []
+_read_at: float = -REFRESH_S
+
+
+def repair(name: str) -> Callable[[Repair], Repair]:
+    """Register a repair under `name`."""
+
+    def register(function: Repair) -> Repair:
+        REPAIRS[name] = function
+        return function
+
+    return register
+
+
+def profile_for(vendor: str, model: str, firmware: str) -> QuirkProfile | None:
+    """Return the profile of this make, the one with the longest model pattern first."""
+    fitting = [one for one in _known() if _fits(one, vendor, model, firmware)]
+    return max(fitting, key=lambda one: (one.model_pattern != ".*", one.pk), default=None)
+
+
+def tolerate(
+    settings: Mapping[str, Any], action: str, payload: dict[str, Any], valid: Callable[[], bool]
+) -> str:
+    """Repair a refused payload in place until `valid()`; return the repair that did it, or ""."""
+    for name in settings.get("repairs", ()):
+        change = REPAIRS.get(name)
+        if change is not None and change(action, payload) and valid():
+            return name
+    return ""
+
+
+def count(profile_id: int, name: str) -> None:
+    """Add one to what a profile has tolerated."""
+    with transaction.atomic():
+        profile = QuirkProfile.objects.select_for_update().get(pk=profile_id)
+        profile.tolerated = profile.tolerated | {name: profile.tolerated.get(name, 0) + 1}
+        profile.save(update_fields=["tolerated"])
+
+
+def _known() -> list[QuirkProfile]:
+    global _profiles, _read_at
+    if time.monotonic() - _read_at > REFRESH_S:
+        _profiles, _read_at = list(QuirkProfile.objects.all()), time.monotonic()
+    return _profiles
+
+
+def forget() -> None:
+    """Read the profiles afresh at the next boot (after an edit, in tests)."""
+    global _read_at
+    _read_at = -REFRESH_S
+
+
+def _fits(profile: QuirkProfile, vendor: str, model: str, firmware: str) -> bool:
+    if profile.vendor.casefold() != vendor.casefold():
+        return False
+    try:
+        if not re.fullmatch(profile.model_pattern, model, re.IGNORECASE):
+            return False
+    except re.error:
+        return False
+    lowest, highest = profile.firmware_from, profile.firmware_to
+    if lowest and _natural(firmware) < _natural(lowest):
+        return False
+    return not (highest and _natural(firmware) > _natural(highest))
+
+
+def _natural(version: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts 1.10 after 1.9."""
+    return [
+        (1, int(part), "") if part.isdigit() else (0, 0, part)
+        for part in re.findall(r"\d+|[^\d.\-_ ]+", version)
+    ]
+
+
+# --- repairs ------------------------------------------------------------------------------------
+
+_UNITS: Final = frozenset(one.value for one in UnitOfMeasure) | {"Celcius", "Hertz"}
+_LISTS: Final = ("meterValue", "transactionData")
+
+
+def _samples(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        sample
+        for name in _LISTS
+        for value in (payload[name] if isinstance(payload.get(name), list) else ())
+        if isinstance(value, dict) and isinstance(value.get("sampledValue"), list)
+        for sample in value["sampledValue"]
+        if isinstance(sample, dict)
+    ]
+
+
+@repair("lone_meter_value")
+def _lone_meter_value(action: str, payload: dict[str, Any]) -> bool:
+    """Huawei: `meterValue` is an object instead of a list of one."""
+    changed = False
+    for name in _LISTS:
+        if isinstance(payload.get(name), dict):
+            payload[name] = [payload[name]]
+            changed = True
+    for value in payload.get("meterValue") or ():
+        if isinstance(value, dict) and isinstance(value.get("sampledValue"), dict):
+            value["sampledValue"] = [value["sampledValue"]]
+            changed = True
+    return changed
+
+
+@repair("numeric_values")
+def _numeric_values(action: str, payload: dict[str, Any]) -> bool:
+    """OpenEVSE: 1.6 sampled values as numbers instead of text."""
+    wrong = [one for one in _samples(payload) if isinstance(one.get("value"), int | float)]
+    for sample in wrong:
+        sample["value"] = str(sample["value"])
+    return bool(wrong)
+
+
+@repair("unknown_units")
+def _unknown_units(action: str, payload: dict[str, Any]) -> bool:
+    """ChargeAmps, Autel: a unit outside 1.6's list; the measurand's default is taken instead."""
+    wrong = [one for one in _samples(payload) if one.get("unit") not in (*_UNITS, None)]
+    for sample in wrong:
+        del sample["unit"]
+    return bool(wrong)
+
+
+@repair("other_error")
+def _other_error(action: str, payload: dict[str, Any]) -> bool:
+    """Legrand: an error code outside the list; kept in `vendorErrorCode`."""
+    code = payload.get("errorCode")
+    if action != "StatusNotification" or not isinstance(code, str):
+        return False
+    payload["errorCode"] = "OtherError"
+    payload.setdefault("vendorErrorCode", code[:50])
+    return True
+
+
+@repair("long_id_tag")
+def _long_id_tag(action: str, payload: dict[str, Any]) -> bool:
+    """KEBA: `_serial` appended to an idTag that is then too long for 1.6."""
+    tag = payload.get("idTag")
+    if not isinstance(tag, str) or len(tag) <= 20 or "_" not in tag:
+        return False
+    payload["idTag"] = tag.partition("_")[0]
+    return True

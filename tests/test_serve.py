@@ -1,0 +1,165 @@
+"""The runner: starts at once, says what is wrong in one sentence, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from django.contrib.auth import authenticate
+
+from config import serve
+from config.management.commands.run import first_login
+from stations.models import User
+from tests.running import ADMIN, ROOT, Running
+
+Start = Callable[..., Running]
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py` and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "ENV_FILE": os.devnull, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_everything_within_three_seconds(start: Start, how: signal.Signals) -> None:
+    server = start()
+    assert server.process is not None
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    began = time.monotonic()
+    assert server.stop(how) == 0
+    assert time.monotonic() - began < 3
+    assert [child for child in children if child.is_running()] == []
+    assert "Traceback" not in server.output
+
+
+@pytest.mark.slow
+def test_an_open_event_stream_does_not_hold_up_the_end(start: Start) -> None:
+    server = start()
+    with httpx.Client() as client:
+        token = client.get(f"{server.url}/admin/login/").cookies["csrftoken"]
+        form = {"username": ADMIN[0], "password": ADMIN[1], "csrfmiddlewaretoken": token}
+        assert client.post(f"{server.url}/admin/login/", data=form).status_code == 302
+        with client.stream("GET", f"{server.url}/live/?topics=fleet") as stream:
+            assert stream.status_code == 200
+            assert next(stream.iter_lines()) == "retry: 3000"
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 3
+
+
+@pytest.mark.slow
+def test_the_second_start_on_the_same_data_is_quick_and_shows_no_password(start: Start) -> None:
+    server = start(ADMIN_PASSWORD="")
+    assert "password" in server.output
+    server.kill()
+    server.log.write_text("")
+    began = time.monotonic()
+    server.start()
+    assert time.monotonic() - began < 5
+    assert "password" not in server.output
+
+
+@pytest.mark.slow
+def test_tasks_and_schedule_run_in_the_same_process(start: Start) -> None:
+    server = start()
+    news = (
+        "from datetime import timedelta; from django.utils.timezone import now;"
+        "from stations.models import Entry;"
+        "Entry.objects.create(at=now() - timedelta(hours=1), kind='test.happened', pending=True)"
+    )
+    assert manage("shell", "-c", news, **server.environment).returncode == 0
+    state = "from stations.models import Entry; print('swept', not Entry.objects.get().pending)"
+    deadline = time.monotonic() + 20
+    while "swept True" not in manage("shell", "-v0", "-c", state, **server.environment).stdout:
+        assert time.monotonic() < deadline, server.output
+    assert server.stop() == 0
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = manage("run", PORT=str(port), VAR_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"CommandError: Port {port} is taken: stop what listens there, or choose another one, "
+        f"for example  PORT={port + 1} make run"
+    ]
+
+
+def test_a_folder_that_is_not_ours_is_one_sentence() -> None:
+    done = manage("run", VAR_DIR="/proc/nothing")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "No permission to write in /proc/nothing: run as the owner of this folder, "
+        "or set VAR_DIR to a folder of your own."
+    )
+
+
+@pytest.mark.parametrize("role", ["gateway", "web", "worker", "beat"])
+def test_a_role_of_its_own_needs_redis_and_postgresql(role: str, settings: Any) -> None:
+    settings.REDIS_URL, settings.IS_SQLITE = "", True
+    with pytest.raises(serve.NotStarted, match="set REDIS_URL and DATABASE_URL"):
+        serve.check_role(role)
+
+
+@pytest.mark.parametrize(
+    ("missing", "environment"),
+    [
+        ("SECRET_KEY", {"PUBLIC_URL": "https://charge.example"}),
+        ("PUBLIC_URL", {"SECRET_KEY": "k" * 60}),
+    ],
+)
+def test_production_names_the_variable_that_is_missing(
+    tmp_path: Path, missing: str, environment: dict[str, str]
+) -> None:
+    done = manage("check", DEBUG="false", VAR_DIR=str(tmp_path), **environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{missing} is missing")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.django_db
+def test_the_first_staff_user_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_EMAIL", "first@example.com")
+    monkeypatch.delenv("ADMIN_PASSWORD", raising=False)
+    login = first_login()
+    assert login is not None
+    email, password = login
+    assert email == "first@example.com"
+    assert authenticate(username=email, password=password) == User.objects.get()
+    assert first_login() is None
+
+
+def test_a_name_for_the_environment_file_is_honoured(tmp_path: Path) -> None:
+    (tmp_path / "other.env").write_text("DEFAULT_CURRENCY=CHF\n")
+    script = "import json; from django.conf import settings; "
+    script += "print(json.dumps(settings.DEFAULT_CURRENCY))"
+    done = manage(
+        "shell",
+        "-v0",
+        "-c",
+        script,
+        ENV_FILE=str(tmp_path / "other.env"),
+        VAR_DIR=str(tmp_path),
+    )
+    assert json.loads(done.stdout) == "CHF"
