@@ -16,5 +16,6 @@ app.autodiscover_tasks()
 
 app.conf.beat_schedule = {
     "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
+    "firmware campaigns": {"task": "firmware.tasks.tick", "schedule": 2.0},
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
 }

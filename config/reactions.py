@@ -4,4 +4,8 @@ What `urls.py` is to requests, this is to the journal. Tasks get the entry's id,
 and must be idempotent: a sweep runs again what a crash lost.
 """
 
-REACTIONS: dict[str, list[str]] = {}
+REACTIONS: dict[str, list[str]] = {
+    "command.finished": ["firmware.tasks.on_command_finished"],
+    "firmware.status_reported": ["firmware.tasks.on_status"],
+    "station.booted": ["firmware.tasks.on_boot"],
+}

@@ -139,6 +139,16 @@ def add(
     return image
 
 
+def read_signature(raw: bytes) -> str:
+    """Return a signature file's content as base64 text: it may be base64 already, or binary."""
+    try:
+        text = "".join(raw.decode("ascii").split())
+        base64.b64decode(text, validate=True)
+    except (UnicodeDecodeError, binascii.Error):
+        return base64.b64encode(raw).decode()
+    return text
+
+
 def _safe_name(name: str) -> str:
     """Return a file name that survives URLs and chargers: the extension matters to some."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).name)[-80:] or "firmware.bin"

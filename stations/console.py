@@ -1,0 +1,75 @@
+"""The shape of operator commands: a noun with verbs, words or `--json`, one sentence on bad input."""
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+
+class OperatorCommand(BaseCommand):
+    """A management command such as `stations add ID`.
+
+    Subclasses add verbs in `verbs(add)`: `add("list", self.list, help="…")` returns the verb's
+    parser. A verb gets the parsed options and calls `show()` with what it has to say. Bad input
+    raises CommandError with one sentence: exit code 1.
+    """
+
+    def verbs(self, add: Callable[..., ArgumentParser]) -> None:
+        """Declare the verbs."""
+        raise NotImplementedError
+
+    def add_arguments(self, parser: Any) -> None:
+        """Let every verb take `--json`."""
+        places = parser.add_subparsers(dest="verb", required=True)
+
+        def add(verb: str, run: Callable[..., None], **options: Any) -> ArgumentParser:
+            place: ArgumentParser = places.add_parser(verb, **options)
+            place.set_defaults(run=run)
+            place.add_argument("--json", action="store_true", help="print JSON")
+            return place
+
+        self.verbs(add)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the chosen verb."""
+        self.as_json: bool = options.pop("json")
+        options.pop("verb")
+        run = options.pop("run")
+        run(**{key: value for key, value in options.items() if key not in self._own})
+
+    _own = frozenset(
+        "version verbosity settings pythonpath traceback no_color force_color skip_checks".split()
+    ) - {"version"}
+
+    def show(self, data: Any, text: str | None = None) -> None:
+        """Print `data` as JSON, or as `text`; rows (a list of mappings) become a table."""
+        if self.as_json:
+            self.stdout.write(json.dumps(data, indent=1, default=str, ensure_ascii=False))
+        elif text is not None:
+            self.stdout.write(text)
+        elif isinstance(data, Mapping):
+            for key, value in data.items():
+                self.stdout.write(f"{key}: {_word(value)}")
+        else:
+            self.stdout.write(table(data) if data else "Nothing to show.")
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as aligned columns under their keys."""
+    keys = list(rows[0])
+    lines = [keys, *([_word(row.get(key)) for key in keys] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(keys))]
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
