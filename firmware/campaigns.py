@@ -397,5 +397,6 @@ def _order(job: UpdateJob, request_id: int, now: datetime) -> None:
         retrieve_at=now,
         request_id=request_id,
         retries=0,
-        **({"certificate": image.certificate, "signature": image.signature} if signed else {}),
+        certificate=image.certificate if signed else "",
+        signature=image.signature if signed else "",
     )

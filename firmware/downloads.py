@@ -8,11 +8,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.http import http_date
 from django.views.decorators.csrf import csrf_exempt
@@ -56,7 +56,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 @csrf_exempt
 @require_safe
-async def download(request: HttpRequest, token: str, filename: str) -> HttpResponse:
+async def download(request: HttpRequest, token: str, filename: str) -> HttpResponseBase:
     """Serve an image: 200, 206, 416; 404 for an unknown token, 410 for a revoked or old one."""
     now = timezone.now()
     count = request.method == "GET"
@@ -96,7 +96,7 @@ async def download(request: HttpRequest, token: str, filename: str) -> HttpRespo
 async def _stream(grant: DownloadGrant, first: int, last: int) -> AsyncIterator[bytes]:
     """Yield the bytes; look every chunk whether the grant still stands."""
     place = first
-    file: BinaryIO = await asyncio.to_thread(grant.image.file.open, "rb")
+    file = await asyncio.to_thread(grant.image.file.open, "rb")
     try:
         await asyncio.to_thread(file.seek, first)
         while place <= last:

@@ -87,7 +87,7 @@ def detect_scheme(digest: bytes, certificate_pem: str, signature_b64: str) -> st
 
 
 def add(
-    file: File,
+    file: "File[bytes]",
     *,
     vendor: str,
     model: str = "",

@@ -66,7 +66,7 @@ def move(
     if target == State.RETRY_WAIT:
         changes["not_before"] = now + timedelta(seconds=job.campaign.retry_s)
     with transaction.atomic():
-        note(job, source, text or State(target).label)
+        note(job, source, text or str(State(target).label))
         moved = bool(try_advance(UpdateJob.objects.filter(pk=job.pk), target, **changes))
         if moved:
             job.refresh_from_db()

@@ -106,7 +106,7 @@ def check(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         raise BadArguments(f"{name} takes no {', '.join(sorted(unknown))}.")
     if not bound.is_valid():
         raise BadArguments(
-            "; ".join(f"{key}: {' '.join(texts)}" for key, texts in bound.errors.items())
+            "; ".join(f"{key}: {' '.join(map(str, texts))}" for key, texts in bound.errors.items())
         )
     return {
         key: value.isoformat() if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""The shape of operator commands: a noun with verbs, words or `--json`, one sentence on bad input."""
+"""The shape of operator commands: a noun with verbs, words or `--json`, a sentence on error."""
 
 import json
 from argparse import ArgumentParser
@@ -40,8 +40,16 @@ class OperatorCommand(BaseCommand):
         run(**{key: value for key, value in options.items() if key not in self._own})
 
     _own = frozenset(
-        "version verbosity settings pythonpath traceback no_color force_color skip_checks".split()
-    ) - {"version"}
+        {
+            "verbosity",
+            "settings",
+            "pythonpath",
+            "traceback",
+            "no_color",
+            "force_color",
+            "skip_checks",
+        }
+    )
 
     def show(self, data: Any, text: str | None = None) -> None:
         """Print `data` as JSON, or as `text`; rows (a list of mappings) become a table."""

@@ -8,7 +8,7 @@ State.TRANSITIONS = {State.OPEN: {State.DONE}}
 advance(Job.objects.filter(pk=7), Job.State.DONE)     # one UPDATE … WHERE state IN (…)
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -19,6 +19,8 @@ class NotAllowed(Exception):
 
 class Lifecycle(models.TextChoices):
     """TextChoices with `TRANSITIONS`: from each state, the states that may follow."""
+
+    TRANSITIONS: ClassVar[dict[Any, set[Any]]]
 
     def may_become(self, target: "Lifecycle") -> bool:
         """Tell whether `target` may follow this state."""
@@ -37,7 +39,8 @@ class Lifecycle(models.TextChoices):
 
 def transitions(lifecycle: type[Lifecycle]) -> dict[Any, set[Any]]:
     """Return the TRANSITIONS table of a lifecycle."""
-    return lifecycle.__dict__.get("TRANSITIONS", {})
+    table: dict[Any, set[Any]] = lifecycle.__dict__.get("TRANSITIONS", {})
+    return table
 
 
 def try_advance(

@@ -16,7 +16,7 @@ class KeysField(forms.CharField):
         """Return list[str]."""
         if isinstance(value, list | tuple):
             return [str(one).strip() for one in value if str(one).strip()]
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         return [one.strip() for one in text.replace(",", "\n").splitlines() if one.strip()]
 
 
@@ -174,4 +174,6 @@ class DataTransfer(forms.Form):
 
     vendor_id = forms.CharField(label=_("Vendor"), max_length=255)
     message_id = forms.CharField(label=_("Message"), max_length=50, required=False)
-    data = forms.CharField(label=_("Data"), required=False, widget=forms.Textarea)
+    data = forms.CharField(  # type: ignore[assignment]  # OCPP's name; Form.data is not touched
+        label=_("Data"), required=False, widget=forms.Textarea
+    )
