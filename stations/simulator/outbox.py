@@ -18,17 +18,23 @@ log = logging.getLogger("stations.simulator")
 
 
 class Outbox:
-    """A queue with one sender. `attempts` and `pause_s` are read anew for each message."""
+    """A queue with one sender.
+
+    `attempts` says how many CALLERRORs end a message, `pause(n)` waits before attempt n + 1, and an
+    answer that is not there after `answer_s` is asked for again, for ever.
+    """
 
     def __init__(
         self,
         attempts: Callable[[], int],
         pause: Callable[[int], Awaitable[None]],
+        answer_s: float = 30.0,
     ) -> None:
         self._items: deque[Outgoing] = deque()
         self._news = asyncio.Event()
         self._attempts = attempts
         self._pause = pause
+        self._answer_s = answer_s
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -66,9 +72,9 @@ class Outbox:
                 await self._news.wait()
             item = self._items[0]
             try:
-                answer: Payload | None = await link.call(item.action, item.build())
+                answer: Payload | None = await self._call(link, item)
                 if item.twice:
-                    await link.call(item.action, item.build())
+                    await self._call(link, item)
             except LinkDownError:
                 return
             except (CallError, NoAnswerError) as error:
@@ -85,6 +91,9 @@ class Outbox:
             if item.on_answer is not None and answer is not None:
                 await item.on_answer(answer)
             self._done(item, answer)
+
+    async def _call(self, link: Link, item: Outgoing) -> Payload:
+        return await link.call(item.action, item.build(), timeout_s=self._answer_s)
 
     def _done(self, item: Outgoing, answer: Payload | None) -> None:
         if self._items and self._items[0] is item:

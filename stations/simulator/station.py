@@ -66,6 +66,7 @@ class Station:
         autonomous: bool = True,
         auto_boot: bool = True,
         reconnect_s: float = 1.0,
+        answer_s: float = 30.0,
         observer: Callable[[str, list[Any]], None] | None = None,
     ) -> None:
         self.url, self.identity, self.version = url, identity, version
@@ -89,6 +90,7 @@ class Station:
             lambda n: self.clock.sleep(
                 n * self.configuration.integer("TransactionMessageRetryInterval")
             ),
+            answer_s,
         )
         self.link: Link | None = None
         self.accepted = asyncio.Event()
