@@ -109,6 +109,8 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
+# Units (an incoming call each) that share one commit; 1 turns the group commit off, to measure it.
+WRITER_MAX_BATCH = env.int("WRITER_MAX_BATCH", default=500)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")

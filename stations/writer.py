@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.db import (
     InterfaceError,
     OperationalError,
@@ -34,7 +35,7 @@ from django.db import (
 
 log = logging.getLogger(__name__)
 
-MAX_BATCH = 500  # units a transaction
+MAX_BATCH = settings.WRITER_MAX_BATCH  # units a transaction
 MAX_QUEUE = 5_000  # beyond it `commit` waits, and so its socket is not read
 ANSWERED = 100  # lanes of this order and above are written after the units' replies are known
 RETRIES = 5  # of a batch that met a deadlock with another process
