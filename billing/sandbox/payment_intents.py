@@ -206,8 +206,8 @@ def authenticate(c: Call, intent: str, *, passed: bool) -> Obj:
 def expire_due(c: Call) -> None:
     """Release every hold whose capture window has passed."""
     now = c.now()
-    for pi in c.store.all("payment_intent"):
-        if pi["status"] != "requires_capture" or pi["_capture_before"] > now:
+    for pi in c.store.having("payment_intent", "status", "requires_capture"):
+        if pi["_capture_before"] > now:
             continue
         own = Call(c.store, c.store.account_of(pi["id"]), {}, rng=c.rng)
         charge = own.get(pi["latest_charge"], "charge")

@@ -84,15 +84,17 @@ def listing(c: Call) -> Obj:
 def settle_due(c: Call) -> None:
     """Late refunds arrive or fail."""
     now = c.now()
-    for refund in c.store.all("refund"):
-        if refund["_later"] and refund["created"] + SETTLES_AFTER_S <= now:
+    for later in ("failed", "pending"):
+        for refund in c.store.having("refund", "_later", later):
+            if refund["created"] + SETTLES_AFTER_S > now:
+                continue
             own = Call(c.store, c.store.account_of(refund["id"]), {}, rng=c.rng)
-            if refund["_later"] == "failed":
+            if later == "failed":
                 fail(own, refund["id"])
-            else:
-                refund.update(status="succeeded", _later=None)
-                own.put(refund)
-                own.emit("refund.updated", refund)
+                continue
+            refund.update(status="succeeded", _later=None)
+            own.put(refund)
+            own.emit("refund.updated", refund)
 
 
 def fail(c: Call, refund_id: str, reason: str = "lost_or_stolen_card") -> Obj:

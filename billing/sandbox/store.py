@@ -132,6 +132,15 @@ class Store:
             rows = self.db.execute(query + " ORDER BY seq DESC", args).fetchall()
         return [json.loads(row[0]) for row in rows]
 
+    def having(self, kind: str, field: str, value: str) -> list[Obj]:
+        """Objects of a kind with this value in a top-level field, of every account."""
+        with self.lock:
+            rows = self.db.execute(
+                "SELECT body FROM objects WHERE kind = ? AND json_extract(body, ?) = ?",
+                (kind, f"$.{field}", value),
+            ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
     # --- idempotency ------------------------------------------------------------------------
 
     def answer(self, account: str, key: str) -> tuple[str, int, Obj] | None:
