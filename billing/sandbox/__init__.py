@@ -5,7 +5,7 @@ forgets nothing) and has a control door for what goes wrong in life: lost replie
 commit, 429, clock jumps, expiring holds, dropped, doubled and shuffled webhooks, disputes.
 
 It serves tests, the demo and development on this machine. It refuses everything else: see
-`permitted`.
+`require`.
 
     engine.py            one request in, one reply out: keys, idempotency, faults, routing
     payment_intents.py   authorize, confirm, 3-D Secure, capture, cancel, increment, expiry
@@ -22,23 +22,19 @@ It serves tests, the demo and development on this machine. It refuses everything
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-LOOPBACK = {"127.0.0.1", "localhost", "::1", "testserver"}
+from django.conf import settings
 
 
 class SandboxRefused(RuntimeError):
     """The sandbox was asked to serve outside tests, the demo, or development on loopback."""
 
 
-def permitted(*, debug: bool, testing: bool, public_url: str) -> bool:
-    """Whether the sandbox may serve: in tests, or with DEBUG while we are reached on loopback."""
-    return testing or (debug and (urlsplit(public_url).hostname or "") in LOOPBACK)
+def require() -> None:
+    """Raise `SandboxRefused` unless `settings.PAYMENT_SANDBOX`. Called at every way in.
 
-
-def require(*, debug: bool, testing: bool, public_url: str) -> None:
-    """Raise `SandboxRefused` where `permitted` says no. Called at every way in."""
-    if not permitted(debug=debug, testing=testing, public_url=public_url):
+    The setting is true only with DEBUG, a PUBLIC_URL on loopback and no Stripe key.
+    """
+    if not settings.PAYMENT_SANDBOX:
         raise SandboxRefused(
             "The payment sandbox serves only tests, the demo, and DEBUG with a PUBLIC_URL on "
             "127.0.0.1. Set STRIPE_API_KEY to take real payments."

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import stripe
 
-import billing.sandbox as sandbox
+from billing import sandbox
 from billing.sandbox import methods, payment_intents, refunds, validation
 from billing.sandbox.call import Call
 from billing.sandbox.errors import ApiError, Malformed, Refused, public
@@ -92,14 +92,11 @@ class Sandbox:
         self,
         path: Path | str,
         *,
-        debug: bool,
-        testing: bool,
-        public_url: str,
         webhook_secret: str = "",
         webhook_url: str = "",
         seed: int | None = None,
     ) -> None:
-        sandbox.require(debug=debug, testing=testing, public_url=public_url)
+        sandbox.require()
         self.store = Store(path)
         self.store.set_setting("api_version", stripe.api_version)
         self.webhook_secret = webhook_secret

@@ -1,6 +1,6 @@
 """The sandbox inside our own web process, so that `make run` needs no second one.
 
-Mounted by `config/urls.py` only where `sandbox.permitted`; every view asks again.
+Mounted by `config/urls.py` only with `settings.PAYMENT_SANDBOX`; every view asks again.
 """
 
 from __future__ import annotations
@@ -26,25 +26,16 @@ def box() -> Sandbox:
     """This process's door to the sandbox, opened at the first request."""
     conf = provider.configuration()
     return Sandbox(
-        settings.STRIPE_SANDBOX_FILE,
-        debug=settings.DEBUG,
-        testing=settings.TESTING,
-        public_url=settings.PUBLIC_URL,
-        webhook_secret=conf.webhook_secret,
+        settings.VAR_DIR / "sandbox.sqlite3",
+        webhook_secret=conf.webhook_secrets[0],
         webhook_url=f"http://127.0.0.1:{settings.PORT}/webhooks/stripe/",
-    )
-
-
-def _require() -> None:
-    sandbox.require(
-        debug=settings.DEBUG, testing=settings.TESTING, public_url=settings.PUBLIC_URL
     )
 
 
 @csrf_exempt
 def api(request: HttpRequest, path: str) -> HttpResponse:
     """Stripe's API under `/sandbox/stripe/v1/…`."""
-    _require()
+    sandbox.require()
     verb = request.method or "GET"
     form = request.body.decode() if verb == "POST" else request.META.get("QUERY_STRING", "")
     reply = box().handle(verb, f"/v1/{path}", request.headers, form)
@@ -64,7 +55,7 @@ def door(request: HttpRequest, action: str) -> HttpResponse:
     Only for the holder of the sandbox's secret key, except for what a driver does himself: passing
     the bank's 3-D Secure page.
     """
-    _require()
+    sandbox.require()
     if request.method != "POST" or action not in control.ACTIONS:
         raise Http404
     key = request.headers.get("Authorization", "").removeprefix("Bearer ")
