@@ -28,7 +28,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing import money, refunds, start
+from billing import money, refunds, start, tariffs
 from billing.models import Payment, PaymentTransition
 from billing.providers import PROVIDERS
 from billing.providers.base import (
@@ -105,7 +105,7 @@ def begin(
 ) -> Begun:
     """Lock the connector and make the intent for a hold of `hold_minor`.
 
-    Raises PaymentsOff, NotReady, Busy, BadAmount, ProviderDown; nothing is reserved then.
+    The price is frozen here: `tariff_snapshot`, or the tariff in force at the station now. Raises PaymentsOff, NotReady, Busy, BadAmount, ProviderDown; nothing is reserved then.
     """
     if not PROVIDERS[provider].enabled():
         raise PaymentsOff(_("Paying here is not set up. Nothing was reserved."))
@@ -113,6 +113,11 @@ def begin(
     least = money.minimum_minor(currency)
     if not least <= hold_minor <= MAXIMUM_MINOR:
         raise BadAmount(_("This amount cannot be reserved. Choose another."))
+    if tariff_snapshot is None:
+        in_force = tariffs.snapshot_for(connector.station, timezone.now())
+        if in_force is None:
+            raise NotReady(_("This station has no price yet. Nothing was reserved."))
+        tariff_snapshot = in_force[1]
     token = secrets.token_urlsafe(24)
     payment = Payment(
         provider=provider,
@@ -124,7 +129,7 @@ def begin(
         billing_details=billing_details or {},
         currency=currency,
         hold_minor=hold_minor,
-        tariff_snapshot=tariff_snapshot or {},
+        tariff_snapshot=tariff_snapshot,
         live_hash=token_hash(token),
         live_until=timezone.now() + dt.timedelta(days=2),
         deadline_at=timezone.now() + PAY_WITHIN,
@@ -322,13 +327,19 @@ def _following(payment: Payment, o: Outcome) -> Step | None:
         if state == State.FAILED:
             return State.AUTHORIZING, "tries again", {"last_error_code": ""}
     elif o.status == Status.NEEDS_METHOD:
-        if state in unpaid and o.error_code:
-            return State.FAILED, "declined", {"last_error_code": o.error_code[:80]}
+        again = state == State.FAILED and not _known_decline(payment, o)
+        if o.error_code and (state in unpaid or again):
+            declined = {"last_error_code": o.error_code[:80], "detail": {"charge": o.charge_ref}}
+            return State.FAILED, "declined", declined
     elif o.status == Status.CANCELED:
         return _following_canceled(payment, o)
     elif o.status == Status.PAID:
         return _following_paid(payment, o)
     return None
+
+
+def _known_decline(payment: Payment, o: Outcome) -> bool:
+    return payment.transitions.filter(to_state=State.FAILED, detail__charge=o.charge_ref).exists()
 
 
 def _held(o: Outcome) -> dict[str, Any]:

@@ -18,4 +18,7 @@ app.conf.beat_schedule = {
     "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
     "firmware campaigns": {"task": "firmware.tasks.tick", "schedule": 2.0},
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
+    "payments due": {"task": "billing.tasks.reconcile_payments", "schedule": 15.0},
+    "payments' books": {"task": "billing.tasks.sweep_payments", "schedule": 3600.0},
+    "payments' caps": {"task": "billing.tasks.watch_costs", "schedule": 10.0},
 }

@@ -5,7 +5,9 @@ and must be idempotent: a sweep runs again what a crash lost.
 """
 
 REACTIONS: dict[str, list[str]] = {
-    "command.finished": ["firmware.tasks.on_command_finished"],
+    "command.finished": ["firmware.tasks.on_command_finished", "billing.tasks.start_answered"],
     "firmware.status_reported": ["firmware.tasks.on_status"],
+    "payment.event_received": ["billing.tasks.apply_event"],
+    "session.started": ["billing.tasks.bind_payment"],
     "station.booted": ["firmware.tasks.on_boot"],
 }

@@ -1,10 +1,16 @@
 """URLs of the whole project (see `interface.md`'s table in the README)."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from billing.views import stripe_webhook
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("webhooks/stripe/", stripe_webhook, name="stripe-webhook"),
     path("", include("stations.urls")),
     path("", include("firmware.urls")),
 ]
+if settings.PAYMENT_SANDBOX:
+    urlpatterns.append(path("sandbox/stripe/", include("billing.sandbox.urls")))

@@ -122,12 +122,19 @@ def react(entry_ids: Iterable[int]) -> None:
     for news in Entry.objects.filter(pk__in=list(entry_ids), pending=True).order_by("pk"):
         try:
             for name in reactions().get(news.kind, []):
-                current_app.tasks[name].run(news.pk)
+                _task(name).run(news.pk)
         except Exception:
             log.exception("A reaction to %s (entry %s) failed.", news.kind, news.pk)
             Entry.objects.filter(pk=news.pk).update(attempts=models.F("attempts") + 1)
         else:
             Entry.objects.filter(pk=news.pk).update(pending=False)
+
+
+def _task(name: str) -> Any:
+    """Return a Celery task; outside a worker nobody has imported the apps' tasks yet."""
+    if name not in current_app.tasks:
+        current_app.loader.import_default_modules()
+    return current_app.tasks[name]
 
 
 def overdue() -> list[int]:

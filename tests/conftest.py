@@ -174,3 +174,26 @@ def phone(browser: Any) -> Iterator[Any]:
     context.set_default_timeout(15_000)
     yield context.new_page()
     context.close()
+
+
+# --- payments -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The payment sandbox on a port of its own; the official SDK talks to it. No webhooks leave
+    by themselves: `tests.paying.deliver(box, client)` brings them."""
+    from billing.providers import stripe as provider
+    from billing.sandbox.engine import Sandbox
+    from billing.sandbox.server import serving
+
+    settings.STRIPE_API_KEY = ""
+    settings.PAYMENT_SANDBOX = True
+    monkeypatch.setattr(provider, "NETWORK_RETRIES", 0)
+    conf = provider.configuration()
+    assert conf is not None
+    sandbox = Sandbox(tmp_path / "sandbox.sqlite3", webhook_secret=conf.webhook_secrets[0], seed=7)
+    with serving(sandbox) as base:
+        settings.STRIPE_API_BASE = base
+        yield sandbox
+    sandbox.close()

@@ -43,6 +43,7 @@ class Outcome:
     capture_before: dt.datetime | None = None
     error_code: str = ""
     error_text: str = ""
+    charge_ref: str = ""  # the latest try, which tells one decline from the next
     cancel_reason: str = ""
     can_raise: bool = False  # the hold may be raised
     dispute: str = ""  # "open", "won", "lost"

@@ -358,6 +358,7 @@ def outcome(intent: PaymentIntent, dispute: str = "") -> Outcome:
         capture_before=dt.datetime.fromtimestamp(before, dt.UTC) if before else None,
         error_code=(getattr(error, "decline_code", None) or error.code or "") if error else "",
         error_text=(error.message or "") if error else "",
+        charge_ref=charge.id if charge is not None else "",
         cancel_reason=intent.cancellation_reason or "",
         can_raise=raisable == "available",
         dispute=dispute,
