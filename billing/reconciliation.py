@@ -1,7 +1,7 @@
 """Our books against the provider's: whatever a lost reply, a lost webhook or a crash left behind.
 
-    tick      every minute: payments and refunds whose next step is due
-    sweep     hourly: the provider's list of intents, and events whose webhooks never arrived
+tick      every minute: payments and refunds whose next step is due
+sweep     hourly: the provider's list of intents, and events whose webhooks never arrived
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import uuid
 from django.db.models import Q
 from django.utils import timezone
 
-from billing import payments, refunds, webhooks
+from billing import refunds, snapshots, steps, webhooks
 from billing.models import Payment, ProviderEvent, Refund
+from billing.models.payments import PaymentState as State
 from billing.providers import PROVIDERS
 from billing.providers.base import Outcome, ProviderError, Status
 from billing.providers.stripe import Stripe
-from billing.transitions import FINAL, State, alert
+from billing.transitions import FINAL, alert
 
 log = logging.getLogger(__name__)
 
 QUIET = dt.timedelta(minutes=2)  # an intention older than this was interrupted
 LIST_BACK = dt.timedelta(days=9)  # longer than any card's capture window
+SETTLED_WITHIN = dt.timedelta(minutes=30)  # after a session's end
 LIMIT = 200
 HURRYING = (
     State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION, State.CANCELING, State.CAPTURING,
@@ -47,13 +49,13 @@ def tick() -> int:
     waiting = due(now)
     for pk in waiting:
         try:
-            payment = payments.refresh(pk, "reconciliation")
+            payment = steps.refresh(pk, "reconciliation")
         except Exception:
             log.exception("Reconciling payment %s failed.", pk)
             continue
         if payment.state == State.AUTHORIZED:
             Payment.objects.filter(pk=pk, state=State.AUTHORIZED).update(
-                next_try_at=timezone.now() + payments.POLL
+                next_try_at=timezone.now() + snapshots.POLL
             )
     late = Refund.objects.filter(state__in=refunds.OPEN, next_try_at__lte=now)
     for refund in late.order_by("created_at")[:LIMIT]:
@@ -99,14 +101,13 @@ def compare(provider: str, account: str, outcome: Outcome) -> None:
         payment.refresh_from_db()
     if payment.provider_ref != outcome.ref or payment.state in FINAL:
         if outcome.status in (Status.HELD, Status.PAID):
-            payments.stray(payment, outcome)
+            snapshots.stray(payment, outcome)
         return
-    payments.refresh(payment.pk, "sweep")
+    steps.refresh(payment.pk, "sweep")
     payment.refresh_from_db()
-    uncollected = payment.state == State.AUTHORIZED and payment.session is not None
-    if uncollected and payment.session and payment.session.closed_at is not None:
-        if payment.session.closed_at < timezone.now() - dt.timedelta(minutes=30):
-            alert(payment, "uncollected", session=payment.session_id)
+    ended = payment.session.closed_at if payment.session is not None else None
+    if payment.state == State.AUTHORIZED and ended and ended < timezone.now() - SETTLED_WITHIN:
+        alert(payment, "uncollected", session=payment.session_id)
 
 
 def _payment_of(outcome: Outcome) -> Payment | None:

@@ -15,6 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from billing.models import Payment, Refund
+from billing.models.payments import PaymentState as State
+from billing.models.payments import RefundState
 from billing.providers import PROVIDERS
 from billing.providers.base import (
     Broken,
@@ -28,7 +30,6 @@ from billing.transitions import (
     BadAmount,
     NotAllowed,
     Stale,
-    State,
     alert,
     move,
     note,
@@ -40,8 +41,8 @@ from stations.state import try_advance
 
 log = logging.getLogger(__name__)
 
-OPEN = (Refund.State.REQUESTED, Refund.State.PENDING)
-GIVEN = (*OPEN, Refund.State.SUCCEEDED)
+OPEN = (RefundState.REQUESTED, RefundState.PENDING)
+GIVEN = (*OPEN, RefundState.SUCCEEDED)
 TRY_AGAIN = dt.timedelta(minutes=5)
 
 
@@ -103,7 +104,7 @@ def advance(refund: Refund) -> Refund:
         return refund
     provider = PROVIDERS[refund.payment.provider]
     try:
-        if refund.state == Refund.State.REQUESTED:
+        if refund.state == RefundState.REQUESTED:
             apply(refund, provider.refund(refund))
         else:
             sync(refund.payment)
@@ -133,7 +134,7 @@ def _read_after(refund: Refund, error: ProviderError) -> None:
             next_try_at=timezone.now(),
         )
     else:
-        _set(refund, Refund.State.FAILED, error.code)
+        _set(refund, RefundState.FAILED, error.code)
         settle(refund.payment)
 
 
@@ -150,12 +151,15 @@ def apply(refund: Refund, outcome: RefundOutcome) -> None:
     settle(refund.payment)
 
 
-def _set(refund: Refund, target: Refund.State, code: str) -> None:
+def _set(refund: Refund, target: RefundState, code: str) -> None:
     """Move a refund's row; news only when it moved."""
-    again = None if target != Refund.State.PENDING else timezone.now() + TRY_AGAIN
+    again = timezone.now() + TRY_AGAIN if target == RefundState.PENDING else None
     with transaction.atomic():
         moved = try_advance(
-            Refund.objects.filter(pk=refund.pk), target, last_error_code=code[:80], next_try_at=again
+            Refund.objects.filter(pk=refund.pk),
+            target,
+            last_error_code=code[:80],
+            next_try_at=again,
         )
         if moved:
             journal.record(
@@ -166,14 +170,14 @@ def _set(refund: Refund, target: Refund.State, code: str) -> None:
                 amount_minor=refund.amount_minor,
                 code=code,
             )
-    if moved and target == Refund.State.FAILED:
+    if moved and target == RefundState.FAILED:
         alert(refund.payment, f"refund_failed:{str(refund.pk)[:8]}", code_at_provider=code)
 
 
 def state_of(payment: Payment) -> State:
     """The state that follows from the payment's refunds."""
     states = list(payment.refunds.values_list("state", "amount_minor"))
-    back = sum(amount for state, amount in states if state == Refund.State.SUCCEEDED)
+    back = sum(amount for state, amount in states if state == RefundState.SUCCEEDED)
     if any(state in OPEN for state, _amount in states):
         return State.REFUNDING
     if back == 0:
@@ -188,7 +192,7 @@ def settle(payment: Payment) -> None:
         if payment.state not in COLLECTED:
             return
         back = sum(
-            payment.refunds.filter(state=Refund.State.SUCCEEDED).values_list(
+            payment.refunds.filter(state=RefundState.SUCCEEDED).values_list(
                 "amount_minor", flat=True
             )
         )

@@ -16,7 +16,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.models import Payment
-from billing.transitions import Stale, State, alert, note
+from billing.models.payments import PaymentState as State
+from billing.transitions import Stale, alert, note
 from monitoring.models import Session
 from stations import commands
 from stations.models import Command, Token
@@ -67,9 +68,9 @@ def withdraw(payment: Payment) -> None:
     if payment.start_token:
         Token.objects.filter(uid=payment.start_token).update(status=Token.Status.BLOCKED)
     if payment.start_command_id:
-        Command.objects.filter(
-            pk=payment.start_command_id, status=Command.Status.QUEUED
-        ).update(status=Command.Status.CANCELED, answered_at=timezone.now())
+        Command.objects.filter(pk=payment.start_command_id, status=Command.Status.QUEUED).update(
+            status=Command.Status.CANCELED, answered_at=timezone.now()
+        )
 
 
 def payment_of(session: Session) -> Payment | None:

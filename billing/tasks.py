@@ -57,9 +57,3 @@ def reconcile_payments() -> None:
 def sweep_payments() -> None:
     """Hourly: our books against the provider's."""
     reconciliation.sweep()
-
-
-@shared_task(name="billing.tasks.watch_costs")
-def watch_costs() -> None:
-    """Every few seconds: sessions that come near what was reserved for them."""
-    reconciliation.watch_costs()

@@ -19,9 +19,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from billing.models import Payment, PaymentTransition
+from billing.models.payments import PaymentState as State
 from stations import journal, live
-
-State = Payment.State
 
 # From here on there is, or may be, money of the driver's that we hold or have.
 FINAL = (State.CANCELED, State.WRITTEN_OFF)
@@ -104,7 +103,9 @@ def move(
     payment.refresh_from_db()
 
 
-def note(payment: Payment, event: str, *, detail: dict[str, Any] | None = None, **changes: Any) -> None:
+def note(
+    payment: Payment, event: str, *, detail: dict[str, Any] | None = None, **changes: Any
+) -> None:
     """Set `changes` and leave a trace without a change of state. Raises Stale."""
     move(payment, payment.state, event, detail=detail, **changes)
 

@@ -14,9 +14,9 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from billing import payments, refunds
+from billing import refunds, steps
 from billing.models import Payment, ProviderEvent
-from billing.transitions import COLLECTED
+from billing.transitions import COLLECTED, alert
 from stations import journal
 
 log = logging.getLogger(__name__)
@@ -64,11 +64,11 @@ def apply(event_id: str) -> None:
         return
     payment = _payment_of(row)
     if payment is not None:
-        payment = payments.refresh(payment.pk, row.type)
+        payment = steps.refresh(payment.pk, row.type)
         if payment.state in COLLECTED and row.type.startswith(("refund.", "charge.refund")):
             refunds.sync(payment)
         if row.type.startswith("radar.early_fraud_warning."):
-            payments.alert(payment, "early_fraud_warning")
+            alert(payment, "early_fraud_warning")
     ProviderEvent.objects.filter(pk=event_id).update(applied_at=timezone.now(), error="")
 
 

@@ -316,7 +316,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         "django.server": {"level": "WARNING"},
-        "celery": {"level": "WARNING"}, "stripe": {"level": "WARNING"},
+        "celery": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},
         "uvicorn": {"level": "WARNING"},  # nginx keeps the access log
     },
 }

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from billing.models import Payment, Refund
+from billing.models.payments import RefundState
 
 
 class Status(StrEnum):
@@ -56,7 +57,7 @@ class RefundOutcome:
     """A fresh snapshot of a refund at its provider."""
 
     ref: str
-    state: Refund.State
+    state: RefundState
     amount_minor: int
     error_code: str = ""
     refund_id: str = ""  # ours, from the provider's metadata

@@ -303,7 +303,7 @@ class Stripe:
                 options,
             )
             for intent in page.auto_paging_iter():
-                metadata = intent.metadata.to_dict() if intent.metadata else {}
+                metadata = intent.metadata.to_dict()
                 if metadata.get("csms") == required().environment:
                     yield outcome(intent)
 
@@ -348,7 +348,7 @@ def outcome(intent: PaymentIntent, dispute: str = "") -> Outcome:
     before = getattr(card, "capture_before", None)
     raisable = getattr(getattr(card, "incremental_authorization", None), "status", "")
     error = intent.last_payment_error
-    metadata = intent.metadata.to_dict() if intent.metadata else {}
+    metadata = intent.metadata.to_dict()
     return Outcome(
         status=STATUS[intent.status],
         ref=intent.id,
@@ -369,7 +369,7 @@ def outcome(intent: PaymentIntent, dispute: str = "") -> Outcome:
 
 def refund_outcome(refund: stripe.Refund) -> RefundOutcome:
     """A refund as our snapshot."""
-    metadata = refund.metadata.to_dict() if refund.metadata else {}
+    metadata = refund.metadata.to_dict() if refund.metadata is not None else {}
     return RefundOutcome(
         ref=refund.id,
         state=REFUND_STATE[refund.status or "pending"],

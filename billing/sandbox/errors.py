@@ -1,11 +1,11 @@
 """What the sandbox answers when it refuses, in Stripe's own shape.
 
-    ApiError
-    ├── Invalid       400 invalid_request_error   (stored under the idempotency key)
-    ├── Malformed     400 invalid_request_error   (validation failed: not stored)
-    ├── NotFound      404 resource_missing
-    ├── Declined      402 card_error
-    └── Refused       401, 403
+ApiError
+├── Invalid       400 invalid_request_error   (stored under the idempotency key)
+├── Malformed     400 invalid_request_error   (validation failed: not stored)
+├── NotFound      404 resource_missing
+├── Declined      402 card_error
+└── Refused       401, 403
 """
 
 from __future__ import annotations

@@ -101,9 +101,7 @@ def _claim(store: Store, until: float) -> tuple[int, str, int] | None:
     return int(row[0]), str(row[1]), int(row[2])
 
 
-def _deliver(
-    store: Store, secret: str, post: Callable[[bytes, str], int], event_id: str
-) -> bool:
+def _deliver(store: Store, secret: str, post: Callable[[bytes, str], int], event_id: str) -> bool:
     event = store.get(event_id)
     if event is None:
         return True

@@ -81,7 +81,8 @@ def update(c: Call, intent: str) -> Obj:
             "requires_action",
         ):
             raise unexpected_state(pi, "updated")
-        _check_amount(c.params.get("amount", pi["amount"]), c.params.get("currency", pi["currency"]))
+        wanted: Obj = {**pi, **c.params}
+        _check_amount(wanted["amount"], wanted["currency"])
     for name in ("amount", "currency", "customer", "description", "receipt_email",
                  "setup_future_usage", "application_fee_amount"):  # fmt: skip
         if name in c.params:
@@ -112,7 +113,7 @@ def capture(c: Call, intent: str) -> Obj:
     pi = _read(c, intent)
     if pi["status"] != "requires_capture":
         raise unexpected_state(pi, "captured")
-    amount = c.params.get("amount_to_capture", pi["amount_capturable"])
+    amount = int(c.params.get("amount_to_capture", pi["amount_capturable"]))
     if amount > pi["amount_capturable"]:
         raise Invalid(
             "The amount_to_capture is greater than the remaining capturable amount of "
@@ -393,5 +394,3 @@ def _dispute_if_card_says(c: Call, charge: Obj) -> None:
     reason = cards.BY_NUMBER[charge["_card"]].dispute
     if reason:
         refunds.open_dispute(c, charge["id"], reason)
-
-

@@ -193,7 +193,7 @@ def list_events(c: Call) -> Obj:
     }
 
 
-def retrieve_event(c: Call, id: str) -> Obj:  # noqa: A002  the name in Stripe's path
+def retrieve_event(c: Call, id: str) -> Obj:
     event = c.store.get(id, c.account)
     if event is None:
         raise NotFound(id, "event")

@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base's name
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the sandbox keeps its own list of calls."""
 
 

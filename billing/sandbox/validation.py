@@ -74,13 +74,15 @@ def _operation(service: str, method: ast.FunctionDef) -> Operation | None:
             path = "".join(
                 c.value
                 for c in ast.walk(node.args[1])
-                if isinstance(c, ast.Constant) and str(c.value).startswith("/v1/")
+                if isinstance(c, ast.Constant)
+                and isinstance(c.value, str)
+                and c.value.startswith("/v1/")
             )
             pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path) + "$")
             type_name = re.search(r"\w+Params", ast.unparse(params)) if params else None
             return Operation(
                 f"{service}s.{method.name}",
-                typing.cast("ast.Constant", node.args[0]).value.upper(),
+                str(typing.cast("ast.Constant", node.args[0]).value).upper(),
                 pattern,
                 type_name.group() if type_name else None,
             )
@@ -147,9 +149,7 @@ def _check_dict(kind: Any, values: dict[str, Any], where: str) -> dict[str, Any]
             )
     for key in sorted(required - values.keys()):
         param = f"{where}[{key}]" if where else key
-        raise Malformed(
-            f"Missing required param: {param}.", code="parameter_missing", param=param
-        )
+        raise Malformed(f"Missing required param: {param}.", code="parameter_missing", param=param)
     return {
         key: _check(fields[key], value, f"{where}[{key}]" if where else key)
         for key, value in values.items()

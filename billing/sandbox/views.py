@@ -24,7 +24,7 @@ from billing.sandbox.errors import ApiError
 @cache
 def box() -> Sandbox:
     """This process's door to the sandbox, opened at the first request."""
-    conf = provider.configuration()
+    conf = provider.required()
     return Sandbox(
         settings.VAR_DIR / "sandbox.sqlite3",
         webhook_secret=conf.webhook_secrets[0],
@@ -59,7 +59,7 @@ def door(request: HttpRequest, action: str) -> HttpResponse:
     if request.method != "POST" or action not in control.ACTIONS:
         raise Http404
     key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if action != "authenticate" and not hmac.compare_digest(key, provider.configuration().api_key):
+    if action != "authenticate" and not hmac.compare_digest(key, provider.required().api_key):
         return JsonResponse({"error": "The control door wants the secret key."}, status=401)
     try:
         arguments: dict[str, Any] = json.loads(request.body or b"{}")
