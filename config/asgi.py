@@ -7,4 +7,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
-application = ProtocolTypeRouter({"http": get_asgi_application()})
+http = get_asgi_application()  # Django is set up by this
+
+from stations.ocpp.consumer import OcppConsumer  # noqa: E402
+
+application = ProtocolTypeRouter({"http": http, "websocket": OcppConsumer.as_asgi()})

@@ -16,10 +16,11 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from stations import journal, live
+from stations import bulk, journal, live, writer
 from stations.models import Connector, Entry, Evse, Station
 
 MAX_PENDING = 1_000  # unknown identities kept for approval: nobody can fill the disk with names
+RETRY_S = 60  # a station that is not accepted yet boots again after this
 CLOCK_TOLERANCE = timedelta(days=1)  # further off than this, a charger's clock is not believed
 FIRST_PLAUSIBLE = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -165,10 +166,15 @@ def _admit_stranger(identity: str) -> Station:
     return station
 
 
-def forget(gateway: str) -> int:
-    """Mark what this gateway left behind (it was killed) as disconnected; return how many."""
+def forget(gateway: str, before: datetime) -> int:
+    """Mark what this gateway left behind when it was killed as disconnected; return how many.
+
+    `before` is when this process began: what was opened since then is its own.
+    """
     with transaction.atomic():
-        lost = list(Station.objects.filter(gateway=gateway, connected=True))
+        lost = list(
+            Station.objects.filter(gateway=gateway, connected=True, connected_at__lt=before)
+        )
         Station.objects.filter(pk__in=[station.pk for station in lost]).update(
             connected=False, disconnected_at=timezone.now()
         )
@@ -287,6 +293,8 @@ def write_boots(facts: Sequence[Boot]) -> list[Booted]:
             )
             row = cursor.fetchone()
             state, interval_s = row or (Station.State.REJECTED, 300)
+            if state != Station.State.ACCEPTED:
+                interval_s = min(interval_s, RETRY_S)
             outcomes.append(Booted(state, _jittered(interval_s, fact.station_id)))
             if state == Station.State.ACCEPTED:
                 news.append(
@@ -312,25 +320,10 @@ def _jittered(interval_s: int, station_id: int) -> int:
     return interval_s + (station_id * 7919 % (2 * spread + 1)) - spread if spread else interval_s
 
 
-def write_seen(facts: Sequence[Seen]) -> list[None]:
+def write_seen(facts: Sequence[Seen]) -> None:
     """Note the newest sign of life of each station."""
-    newest: dict[int, datetime] = {}
-    for fact in facts:
-        newest[fact.station_id] = fact.at
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "UPDATE stations_station AS s SET last_seen_at = f.at"
-                " FROM unnest(%s::bigint[], %s::timestamptz[]) AS f(id, at)"
-                " WHERE s.id = f.id AND (s.last_seen_at IS NULL OR s.last_seen_at < f.at)",
-                [list(newest), list(newest.values())],
-            )
-        else:
-            cursor.executemany(
-                "UPDATE stations_station SET last_seen_at = %s WHERE id = %s",
-                [(at, station_id) for station_id, at in newest.items()],
-            )
-    return [None] * len(facts)
+    newest = {fact.station_id: fact.at for fact in facts}
+    bulk.update(Station, [{"id": pk, "last_seen_at": newest[pk]} for pk in sorted(newest)])
 
 
 def believable(at: datetime | None, received_at: datetime) -> bool:
@@ -404,3 +397,10 @@ def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], C
             evse=evse, number=number, defaults={"station_id": station_id}
         )
     return found
+
+
+writer.lane("opened", 10, write_opened)
+writer.lane("boots", 20, write_boots)
+writer.lane("statuses", 30, write_statuses)
+writer.lane("seen", 80, write_seen)
+writer.lane("closed", 90, write_closed)

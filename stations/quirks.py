@@ -54,7 +54,8 @@ def tolerate(
     settings: Mapping[str, Any], action: str, payload: dict[str, Any], valid: Callable[[], bool]
 ) -> str:
     """Repair a refused payload in place until `valid()`; return the repair that did it, or ""."""
-    for name in settings.get("repairs", ()):
+    names: list[str] = settings.get("repairs", [])
+    for name in names:
         change = REPAIRS.get(name)
         if change is not None and change(action, payload) and valid():
             return name

@@ -123,10 +123,13 @@ def read(text: str, version: str) -> Frame:
     """Parse one text frame (OCPP-J 1.6 §4, 2.x Part 4 §4).
 
     NaN, Infinity, lone surrogates and numbers beyond a double are no JSON. Nesting past 254
-    levels is refused because it could not be written down again.
+    levels is refused because it could not be written down again. The character NUL, which no
+    database text can hold, becomes U+FFFD.
 
     Raises Unreadable or Violation. Never executes, and never echoes, what it cannot read.
     """
+    if "\\u0000" in text:
+        text = text.replace("\\u0000", "\\ufffd")
     try:
         message = orjson.loads(text)
     except (ValueError, UnicodeError):
@@ -160,6 +163,11 @@ def read(text: str, version: str) -> Frame:
         details = message[4] if length > 4 and type(message[4]) is dict else {}
         return Frame(kind, message_id, code, [description, details], "")
     raise Violation(MESSAGE_TYPE, "no such message type in this version", message_id)
+
+
+def dumps(payload: Any) -> str:
+    """JSON text of a payload of ours."""
+    return orjson.dumps(payload).decode()
 
 
 def pack_result(message_id: str, packed_payload: str) -> str:
@@ -218,7 +226,9 @@ def _tolerant(schema: Any, version: str, name: str = "") -> Any:
 @cache
 def request_validator(version: str, action: str) -> jsonschema_rs.Draft4Validator | None:
     """The compiled schema of a request, or None when this version has no such action."""
-    return _compiled(version, action if version == V16 else f"{action}Request")
+    if version == V16:
+        return _compiled(version, action)
+    return _compiled(version, f"{action}Request") or _compiled(version, action)  # 2.1's SEND
 
 
 @cache
@@ -258,7 +268,7 @@ def _violation(validator: jsonschema_rs.Draft4Validator, payload: Any) -> Violat
         code, words = _MEANING.get(keyword, (PROPERTY, "an invalid value"))
         where = "/".join(str(step) for step in error.instance_path) or "payload"
         if keyword == "required":
-            words = f"{error.kind.property} is missing"
+            words = f"{error.kind.property} is missing"  # type: ignore[attr-defined]
         if worst is None or _GRAVITY.index(code) < _GRAVITY.index(worst.code):
             worst = Violation(code, f"{where}: {words}")
     return worst or Violation(PROPERTY, "the payload is not valid")

@@ -1,0 +1,311 @@
+"""What the versions share: routing, replay guard, frame log, the one way out, common answers.
+
+A dialect belongs to one connection. Its handlers translate: they take the charger's camelCase
+payload, already validated, fill the lanes of the call's unit of work and return the answer, or a
+function that makes it from the lanes' outcomes. The one way out commits the unit, with the frame
+and its answer in the same transaction, and only then sends.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, ClassVar, Final
+
+from ocpp import routing
+
+from monitoring import authorization
+from monitoring.sessions import Bay
+from stations import journal, live, quirks, wire, writer
+from stations.ocpp import fastpath, pool
+from stations.ocpp.delivery import Delivery, Link, Payload
+from stations.ocpp.fastpath import Frame, Unreadable, Violation
+from stations.presence import Boot, Booted, Seen, Status, believable
+
+log = logging.getLogger(__name__)
+
+REPLAYS: Final = 16  # answers remembered per connection; a charger waits for one at a time
+SEEN_EVERY_S: Final = 1.0  # a sign of life is written at most this often
+BOOT: Final = "BootNotification"
+
+Answer = Payload | Callable[[], Payload]
+Handler = Callable[[Any, Payload, "Incoming"], Answer | Awaitable[Answer]]
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One call being handled: its unit of work, when it came, and what follows its commit."""
+
+    unit: writer.Unit
+    received_at: datetime
+    message_id: str
+    after: list[Callable[[], None]] = field(default_factory=list)
+
+    def add(self, lane: str, fact: Any) -> writer.Slot:
+        """Put a fact in a lane; the slot's outcome is readable once the lane was written."""
+        return self.unit.add(lane, fact)
+
+    def then(self, function: Callable[[], None]) -> None:
+        """Call `function` after the commit, before the answer is sent."""
+        self.after.append(function)
+
+
+def on[F: Callable[..., Any]](action: str) -> Callable[[F], F]:
+    """Mark a method as the handler of an action (the package's decorator, typed)."""
+    decorate: Callable[[F], F] = routing.on(action)
+    return decorate
+
+
+class Dialect(Delivery):
+    """One version of OCPP-J on one connection; v16, v201 and v21 say what differs."""
+
+    version: ClassVar[str]
+    actions: ClassVar[frozenset[str]]  # every action of the version, in either direction
+    routes: ClassVar[dict[str, Handler]]
+    sends: ClassVar[dict[str, Handler]] = {}  # 2.1: messages that are never answered
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.routes = {
+            str(action): getattr(route["_on_action"], "__wrapped__", route["_on_action"])
+            for action, route in routing.create_route_map(cls).items()
+        }
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._replays: dict[str, tuple[int, str]] = {}
+        self._seen_at = 0.0
+
+    # --- frames in ------------------------------------------------------------------------------
+
+    async def receive(self, text: str) -> bool:
+        """Process one text frame; False when it was refused (the consumer throttles those)."""
+        try:
+            frame = fastpath.read(text, self.version)
+        except Violation as violation:
+            return await self._refuse_frame(text, violation.message_id, violation)
+        except Unreadable as unreadable:
+            return await self._refuse_frame(text, "-1", unreadable)
+        if frame.kind == fastpath.CALL:
+            return await self._call(frame)
+        if frame.kind == fastpath.SEND:
+            return await self._sent_by_charger(frame)
+        return self._answer_came(frame)
+
+    async def _call(self, frame: Frame) -> bool:
+        mark = hash((frame.action, frame.packed))
+        known = self._replays.get(frame.id)
+        if known is not None and known[0] == mark:
+            await self.link.send(known[1])
+            return True
+        if not self.link.booted and not self._may_speak(frame.action):
+            await self.link.send(self._error(frame.id, fastpath.SECURITY, "boot first"))
+            return False
+        call = Incoming(writer.Unit(), datetime.now(UTC), frame.id)
+        try:
+            answer = await self._handle(frame, call)
+            text = await self._commit(frame, call, answer)
+        except writer.WriterError:
+            return True  # silence: the charger retries, by specification
+        except Violation as violation:
+            return await self._refuse_call(frame, violation)
+        except Exception:
+            log.exception("%s of %s failed.", frame.action, self.link.station.identity)
+            failure = Violation(fastpath.INTERNAL, "an internal error occurred", frame.id)
+            return await self._refuse_call(frame, failure)
+        self._remember(frame.id, mark, text)
+        await self.link.send(text)
+        return True
+
+    def _may_speak(self, action: str) -> bool:
+        """Before it is accepted a station may boot, and answer what we asked (B02.FR.08)."""
+        return action == BOOT or (self.link.state == "pending" and action in self._early)
+
+    async def _handle(self, frame: Frame, call: Incoming) -> Answer:
+        handler = self.routes.get(frame.action)
+        if handler is None:
+            if frame.action in self.actions:
+                raise Violation(fastpath.NOT_SUPPORTED, "not an action for a central system")
+            raise Violation(fastpath.NOT_IMPLEMENTED, "no such action in this version")
+        self._validate(frame, call)
+        answer = handler(self, frame.payload, call)
+        if answer.__class__ is not dict and inspect.isawaitable(answer):
+            return await answer
+        return answer
+
+    def _validate(self, frame: Frame, call: Incoming) -> None:
+        validator = fastpath.request_validator(self.version, frame.action)
+        if validator is None or validator.is_valid(frame.payload):
+            return
+        if type(frame.payload) is dict and self.quirks.get("repairs"):
+            repaired = quirks.tolerate(
+                self.quirks, frame.action, frame.payload, lambda: validator.is_valid(frame.payload)
+            )
+            if repaired:
+                profile = self.link.station.quirks_id
+                call.then(lambda: pool.later(quirks.count, profile, repaired))
+                return
+        fastpath.validate_request(self.version, frame.action, frame.payload)
+
+    async def _commit(self, frame: Frame, call: Incoming, answer: Answer) -> str:
+        """Commit the call with its answer; return the text to send."""
+        self._note_life(call)
+        unit = call.unit
+        if callable(answer):
+            unit.reply = lambda: fastpath.dumps(answer())
+        else:
+            unit.answer = fastpath.dumps(answer)
+        unit.add(
+            "frames",
+            wire.Frame(
+                self.station_id, call.received_at, frame.action, frame.id, frame.packed, unit
+            ),
+        )
+        packed = await writer.commit(unit)
+        for function in call.after:
+            function()
+        return fastpath.pack_result(frame.id, packed)
+
+    def _note_life(self, call: Incoming) -> None:
+        now = monotonic()
+        if now - self._seen_at >= SEEN_EVERY_S:
+            self._seen_at = now
+            call.add("seen", Seen(self.station_id, call.received_at))
+
+    def _remember(self, message_id: str, mark: int, text: str) -> None:
+        self._replays.pop(message_id, None)
+        self._replays[message_id] = (mark, text)
+        if len(self._replays) > REPLAYS:
+            del self._replays[next(iter(self._replays))]
+
+    async def _sent_by_charger(self, frame: Frame) -> bool:
+        """2.1's SEND: handled like a call, never answered, whatever becomes of it."""
+        handler = self.sends.get(frame.action)
+        if handler is None or not self.link.booted:
+            return False
+        call = Incoming(writer.Unit(), datetime.now(UTC), frame.id)
+        try:
+            self._validate(frame, call)
+            answer = handler(self, frame.payload, call)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            await self._commit(frame, call, answer)
+        except (Violation, writer.WriterError):
+            return False
+        except Exception:
+            log.exception("%s of %s failed.", frame.action, self.link.station.identity)
+            return False
+        return True
+
+    # --- refusals -------------------------------------------------------------------------------
+
+    def _error(self, message_id: str, code: str, description: str) -> str:
+        return fastpath.pack_error(message_id, code, description, self.version)
+
+    async def _refuse_call(self, frame: Frame, violation: Violation) -> bool:
+        """Answer a readable call with a CALLERROR, and keep both."""
+        if not await self._keep_refused(frame.action, frame.id, frame.packed, violation):
+            return False
+        await self.link.send(self._error(frame.id, violation.code, violation.description))
+        return False
+
+    async def _refuse_frame(
+        self, text: str, message_id: str, error: Unreadable | Violation
+    ) -> bool:
+        """Answer what is no proper frame: in 2.x always, in 1.6 only what looked like a call."""
+        if self.link.booted:
+            await self._keep_refused("", message_id, text[:4000], error)
+        if self.version == fastpath.V16:
+            looks_like_call = text.lstrip().startswith("[2,") or text.lstrip().startswith("[2 ")
+            if not looks_like_call or error.code == fastpath.MESSAGE_TYPE:
+                return False
+        await self.link.send(self._error(message_id, error.code, error.description))
+        return False
+
+    async def _keep_refused(
+        self, action: str, message_id: str, payload: str, error: fastpath.RpcError
+    ) -> bool:
+        unit = writer.Unit()
+        reason = f"{fastpath.spelled(error.code, self.version)}: {error.description}"
+        unit.add(
+            "frames",
+            wire.Frame(
+                self.station_id,
+                datetime.now(UTC),
+                action[:50],
+                message_id,
+                payload,
+                unit,
+                reason[:60],
+            ),
+        )
+        try:
+            await writer.commit(unit)
+        except writer.WriterError:
+            return False
+        return True
+
+    # --- what every version says in the same way -------------------------------------------------
+
+    def booting(self, call: Incoming, boot: Boot) -> writer.Slot:
+        """Keep a boot; once it is committed the station may speak, or may not."""
+        slot = call.add("boots", boot)
+
+        def booted() -> None:
+            outcome: Booted = slot.outcome
+            self.link.state, self.link.booted = outcome.state, outcome.state == "accepted"
+
+        call.then(booted)
+        return slot
+
+    def connector_status(self, call: Incoming, status: Status) -> None:
+        """Keep a connector's status, and tell the sessions: a free bay ends occupancy."""
+        call.add("statuses", status)
+        if status.evse > 0:
+            at = status.at if believable(status.at, call.received_at) else None
+            call.add(
+                "bays",
+                Bay(
+                    status.station_id,
+                    status.evse,
+                    status.connector,
+                    status.status,
+                    at or call.received_at,
+                    call.received_at,
+                ),
+            )
+
+    def verdict(self, call: Incoming, uid: str, token_type: str) -> writer.Slot:
+        """Ask whether a token may charge here, now; the outcome is a Verdict."""
+        request = authorization.Request(uid, token_type, self.station_id)
+        return call.add("authorizations", request)
+
+    async def vendor_data(self, payload: Payload) -> Payload:
+        """Answer a DataTransfer by its vendor's entry in DATA_TRANSFERS."""
+        function = DATA_TRANSFERS.get(payload["vendorId"])
+        if function is None:
+            return {"status": "UnknownVendorId"}
+        message_id = payload.get("messageId", "")
+        status, data = await pool.write(function, self.station_id, message_id, payload.get("data"))
+        await self.news("data.transferred", vendor=payload["vendorId"], message=message_id)
+        return {"status": status} | ({} if data is None else {"data": data})
+
+    async def news(self, kind: str, **data: Any) -> None:
+        """Record what the charger reported, in a transaction of its own."""
+        await pool.write(self._record, kind, data)
+
+    def _record(self, kind: str, data: Payload) -> None:
+        subject = f"station-{self.station_id}"
+        journal.record(kind, subject, station_id=self.station_id, **data)
+        live.touch(subject)
+
+
+# vendorId → function(station_id, messageId, data) that returns (status, data of the answer)
+DataTransfer = Callable[[int, str, Any], tuple[str, str | None]]
+DATA_TRANSFERS: dict[str, DataTransfer] = {}
+
+writer.lane("authorizations", 15, lambda requests: authorization.decide(requests))

@@ -1,0 +1,34 @@
+"""OCPP 2.1: only what it adds to 2.0.1.
+
+The token type is any text, severities come inside NotifyEvent, and there is SEND: a message that is
+never answered (Part 4 §4.2.4).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import ClassVar
+
+from ocpp.v21 import call
+from ocpp.v21.enums import Action
+
+from stations.ocpp import fastpath
+from stations.ocpp.delivery import Payload
+from stations.ocpp.dialect import Answer, Handler, Incoming
+from stations.ocpp.v201 import V201
+
+STREAM = "NotifyPeriodicEventStream"
+
+
+class V21(V201):
+    """One charging station's connection."""
+
+    version = fastpath.V21
+    actions = frozenset(action.value for action in Action) | {STREAM}
+    calls: ClassVar[ModuleType] = call
+
+    def on_stream(self, payload: Payload, incoming: Incoming) -> Answer:
+        """NotifyPeriodicEventStream (N15): the frame log is where a stream's values are kept."""
+        return {}
+
+    sends: ClassVar[dict[str, Handler]] = {STREAM: on_stream}
