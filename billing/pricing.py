@@ -207,9 +207,12 @@ class _Seeker:
         self.used_wh: Number = 0
         kinds = ("RESERVATION_EXPIRES", "RESERVATION") if usage.expired else ("RESERVATION",)
         self.reservation = [
-            e for kind in kinds for e in plan.elements if e.restrictions.reservation == kind
+            _kinds_of(e)
+            for kind in kinds
+            for e in plan.elements
+            if e.restrictions.reservation == kind
         ]
-        self.charging = [e for e in plan.elements if e.restrictions.reservation is None]
+        self.charging = [_kinds_of(e) for e in plan.elements if e.restrictions.reservation is None]
 
     def components(self, period: Period) -> dict[Dimension, Component]:
         """The components in force at the start of `period`, one a dimension at most."""
@@ -218,11 +221,11 @@ class _Seeker:
         since = self.reserved_from if reserved else self.charging_from
         elapsed = 0 if since is None else max(0, _seconds(since, period.start))
         local = None
-        for element in self.reservation if reserved else self.charging:
+        for element, clock, electrical in self.reservation if reserved else self.charging:
             bounds = element.restrictions
-            if all(dimension in found for dimension in element.components):
+            if found.keys() >= element.components.keys():
                 continue
-            if bounds.local:
+            if clock:
                 local = local or period.start.astimezone(self.zone)
                 if not _in_calendar(bounds, local):
                     continue
@@ -230,7 +233,7 @@ class _Seeker:
                 continue
             if not _within(self.used_wh, bounds.min_wh, bounds.max_wh):
                 continue
-            if bounds.electrical and not self._electrical(bounds, period):
+            if electrical and not self._electrical(bounds, period):
                 continue
             for dimension, component in element.components.items():
                 if not reserved or dimension in (Dimension.FLAT, Dimension.TIME):
@@ -252,6 +255,11 @@ class _Seeker:
             self.unknown = True
             return self.assume
         return met
+
+
+def _kinds_of(element: Element) -> tuple[Element, bool, bool]:
+    """The element, whether the clock decides in it, whether power or current does."""
+    return element, element.restrictions.local, element.restrictions.electrical
 
 
 def _seconds(start: dt.datetime, end: dt.datetime) -> int:
@@ -296,7 +304,10 @@ def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
     for period in usage.periods:
         inside = edges[bisect_right(edges, period.start) :]
         for part in cut_at(period, [edge for edge in inside if edge < period.end]):
-            yield from cut_energy(part, used, thresholds)
+            if thresholds:
+                yield from cut_energy(part, used, thresholds)
+            else:
+                yield part
             used += part.wh
 
 

@@ -1,14 +1,116 @@
-"""Slow work of the billing app. Every task finds its work in rows and is idempotent."""
+"""Slow work of billing: reactions to news and sweeps. Every task is idempotent.
 
+Reactions take the journal entry's id (see config/reactions.py); the rows are the truth.
+"""
+
+from __future__ import annotations
+
+import logging
 import uuid
 
 from celery import shared_task
+from django.utils import timezone
 
-from billing import payments, reconciliation, start, webhooks
-from billing.models import Payment
+from billing import (
+    corrections,
+    documents,
+    invoicing,
+    mail,
+    payments,
+    reconciliation,
+    settlement,
+    start,
+    webhooks,
+)
+from billing.models import Charge, HouseAccount, Invoice, Payment, Refund
 from billing.transitions import NotAllowed
 from monitoring.models import Session
 from stations.models import Command, Entry
+
+log = logging.getLogger(__name__)
+
+
+# --- settlement ------------------------------------------------------------------------------
+
+
+def _subject_id(entry_id: int) -> str:
+    """The key of the row a piece of news is about."""
+    return Entry.objects.values_list("subject", flat=True).get(pk=entry_id).partition("-")[2]
+
+
+@shared_task(name="billing.tasks.open_charge")
+def open_charge(entry_id: int) -> None:
+    """A session started: freeze the tariff it is priced with."""
+    session = Session.objects.filter(pk=_subject_id(entry_id)).first()
+    if session is not None:
+        settlement.open_charge(session)
+
+
+@shared_task(name="billing.tasks.settle")
+def settle(entry_id: int) -> None:
+    """A session closed, or a person decided about it: settle it."""
+    if Session.objects.filter(pk=_subject_id(entry_id)).exists():
+        settlement.settle(int(_subject_id(entry_id)))
+
+
+@shared_task(name="billing.tasks.settle_payment")
+def settle_payment(entry_id: int) -> None:
+    """A payment was captured, released or lost: its session's charge goes on."""
+    charge = Charge.objects.filter(payment=_subject_id(entry_id)).first()
+    if charge is not None:
+        settlement.settle(charge.session_id)
+
+
+@shared_task(name="billing.tasks.deliver")
+def deliver(entry_id: int) -> None:
+    """A document was issued: render it, mail it."""
+    invoice = Invoice.objects.get(pk=_subject_id(entry_id))
+    documents.pdf_of(invoice)
+    queued = mail.queue_invoice(invoice)
+    if queued is not None:
+        mail.send(queued.pk)
+
+
+@shared_task(name="billing.tasks.refund_succeeded")
+def refund_succeeded(entry_id: int) -> None:
+    """Money went back: book it and issue the credit note."""
+    corrections.refund_succeeded(
+        Refund.objects.select_related("payment").get(pk=_subject_id(entry_id))
+    )
+
+
+@shared_task(name="billing.tasks.refund_failed")
+def refund_failed(entry_id: int) -> None:
+    """A refund came back: undo its posting."""
+    corrections.refund_failed(
+        Refund.objects.select_related("payment").get(pk=_subject_id(entry_id))
+    )
+
+
+@shared_task(name="billing.tasks.sweep")
+def sweep() -> None:
+    """Go on with whatever a crash or an outage left: charges, credit notes, mails."""
+    for session_id in settlement.unsettled():
+        try:
+            settlement.settle(session_id)
+        except Exception:
+            log.exception("Session %s could not be settled.", session_id)
+    for refund in Refund.objects.filter(
+        state=Refund.State.SUCCEEDED, credit_note__isnull=True
+    ).select_related("payment")[:100]:
+        corrections.refund_succeeded(refund)
+    for mail_id in mail.due():
+        mail.send(mail_id)
+
+
+@shared_task(name="billing.tasks.invoice_house_accounts")
+def invoice_house_accounts() -> None:
+    """Issue last month's collective invoices (runs daily; a month is billed once)."""
+    today = timezone.now()
+    year, month = (today.year, today.month - 1) if today.month > 1 else (today.year - 1, 12)
+    for account in HouseAccount.objects.filter(is_active=True):
+        invoicing.invoice_month(account, year, month)
+
 
 # --- payments -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from stations.state import Lifecycle
+from stations.state import Lifecycle, transitions
 
 
 class PaymentState(Lifecycle):
@@ -71,6 +71,7 @@ class Payment(models.Model):
     """One driver's payment for one session: a hold, then a capture of at most the hold."""
 
     State = PaymentState
+    TRANSITIONS = transitions(PaymentState)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.CharField(_("provider"), max_length=20)
@@ -241,6 +242,7 @@ class Refund(models.Model):
     """Money to give back. The amount never changes: the idempotency key stands on it."""
 
     State = RefundState
+    TRANSITIONS = transitions(RefundState)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")

@@ -1,0 +1,244 @@
+"""How a document looks: from its frozen snapshot alone, in the customer's language, as a PDF."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import io
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import segno.helpers
+from babel.dates import format_date, format_datetime, format_time
+from babel.numbers import format_currency, format_decimal
+from django.conf import settings
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from . import pdf
+from .models import Invoice, InvoiceFile, Seller
+from .money import from_minor
+
+CSS = Path(settings.BASE_DIR) / "templates" / "invoice" / "invoice.css"
+DEFAULT_DAYS = 14
+
+
+def pdf_of(invoice: Invoice) -> bytes:
+    """The document's PDF: rendered once, kept, and the same bytes ever after."""
+    kept = InvoiceFile.objects.filter(invoice=invoice, format=InvoiceFile.Format.PDF).first()
+    if kept is not None:
+        return bytes(kept.content)
+    draw = pdf.render_apart if settings.EMBEDDED else pdf.render
+    content = draw(html_of(invoice), CSS.read_text(encoding="utf-8"))
+    kept, _new = InvoiceFile.objects.get_or_create(
+        invoice=invoice,
+        format=InvoiceFile.Format.PDF,
+        defaults={"content": content, "sha256": hashlib.sha256(content).hexdigest()},
+    )
+    return bytes(kept.content)
+
+
+def html_of(invoice: Invoice) -> str:
+    """The document as HTML, in its language."""
+    with override(invoice.language):
+        return render_to_string("invoice/invoice.html", present(invoice))
+
+
+def present(invoice: Invoice) -> dict[str, Any]:
+    """The template's context: the snapshot with its amounts and times in words."""
+    snapshot = invoice.snapshot
+    words = Words(invoice.language, invoice.currency)
+    zone = ZoneInfo(snapshot["seller"]["time_zone"])
+    issued = invoice.issued_at.astimezone(zone)
+    due = issued.date() + dt.timedelta(days=snapshot.get("due_days") or DEFAULT_DAYS)
+    payment = snapshot["payment"]
+    owed = invoice.kind == Invoice.Kind.INVOICE and payment is None and invoice.gross_minor > 0
+    sessions = {s["id"]: words.session(s) for s in snapshot["sessions"]}
+    return {
+        "invoice": invoice,
+        "seller": snapshot["seller"],
+        "logo": _logo(snapshot["seller"]["id"]),
+        "customer": snapshot["customer"],
+        "title": title_of(invoice),
+        "language": invoice.language,
+        "issued": format_date(issued, "long", locale=words.locale),
+        "corrects": words.reference(snapshot.get("corrects"), zone),
+        "reason": snapshot.get("reason", ""),
+        "period": snapshot.get("period", ""),
+        "sessions": list(sessions.values()),
+        "groups": [
+            {
+                "session": session if len(sessions) > 1 else None,
+                "lines": [
+                    words.line(line, session)
+                    for line in snapshot["lines"]
+                    if line.get("session", key) == key
+                ],
+            }
+            for key, session in sessions.items()
+        ],
+        "rates": [words.rate(rate) for rate in snapshot["rates"]],
+        "net": words.money(snapshot["net_minor"]),
+        "vat": words.money(snapshot["vat_minor"]),
+        "gross": words.money(snapshot["gross_minor"]),
+        "paid": words.money(payment["paid_minor"]) if payment else "",
+        "owed": owed,
+        "due": format_date(due, "long", locale=words.locale) if owed else "",
+        "qr": _transfer_code(invoice) if owed else "",
+        "iban": " ".join(
+            snapshot["seller"]["iban"][i : i + 4]
+            for i in range(0, len(snapshot["seller"]["iban"]), 4)
+        ),
+    }
+
+
+def title_of(invoice: Invoice) -> str:
+    """What the document calls itself."""
+    if invoice.kind == Invoice.Kind.CREDIT_NOTE:
+        return _("Credit note")
+    return _("Receipt") if invoice.kind == Invoice.Kind.RECEIPT else _("Invoice")
+
+
+class Words:
+    """Numbers, dates and amounts as one language writes them."""
+
+    def __init__(self, language: str, currency: str) -> None:
+        self.locale = language.replace("-", "_")
+        self.currency = currency
+
+    def money(self, minor: int) -> str:
+        """An amount with its currency."""
+        return self.amount(from_minor(minor, self.currency))
+
+    def amount(self, value: Decimal) -> str:
+        """An amount in units with its currency, with the digits it has (unit prices have more)."""
+        return str(
+            format_currency(value, self.currency, locale=self.locale, decimal_quantization=False)
+        )
+
+    def number(self, value: str) -> str:
+        """A quantity, without needless digits."""
+        return str(format_decimal(Decimal(value), locale=self.locale, decimal_quantization=False))
+
+    def when(self, iso: str, zone: str) -> dt.datetime:
+        """A stored instant in a place's local time."""
+        return dt.datetime.fromisoformat(iso).astimezone(ZoneInfo(zone))
+
+    def session(self, session: dict[str, Any]) -> dict[str, Any]:
+        """A session's facts in words."""
+        zone = session["time_zone"]
+        start = self.when(session["started_at"], zone)
+        end = self.when(session["closed_at"], zone)
+        site = session["site"] or {}
+        registers = [session["meter_start_mwh"], session["meter_stop_mwh"]]
+        place = [site.get("name"), site.get("address")]
+        place.append(" ".join(filter(None, [site.get("postal_code"), site.get("city")])))
+        return session | {
+            "date": format_date(start.date(), "long", locale=self.locale),
+            "start": format_datetime(start, "medium", locale=self.locale),
+            "end": format_datetime(end, "medium", locale=self.locale),
+            "offset": start.strftime("%Z"),
+            "place": ", ".join(filter(None, place)),
+            "energy": self.number(str(Decimal(session["energy_wh"]) / 1000)) + " kWh",
+            "registers": []
+            if None in registers
+            else [self.number(str(Decimal(mwh) / 1_000_000)) + " kWh" for mwh in registers],
+            "source": {
+                "signed": _("signed meter readings"),
+                "registers": _("meter readings at start and end"),
+                "provisional": _("last plausible meter reading"),
+            }.get(session["energy_source"], ""),
+        }
+
+    def line(self, line: dict[str, Any], session: dict[str, Any]) -> dict[str, Any]:
+        """A line in words: what, how much, at what price."""
+        kind = line["dimension"]
+        detail = ""
+        if "from" in line:
+            start = self.when(line["from"], session["time_zone"])
+            end = self.when(line["to"], session["time_zone"])
+            if kind in ("ENERGY", "TIME", "PARKING_TIME", "RESERVATION"):
+                detail = (
+                    f"{format_time(start, 'short', locale=self.locale)} – "
+                    f"{format_time(end, 'short', locale=self.locale)}"
+                )
+        unit = {"kWh": "kWh", "h": _("h"), "session": ""}[line.get("unit", "session")]
+        return {
+            "what": self.description(kind),
+            "detail": detail,
+            "quantity": f"{self.number(line['quantity'])} {unit}".strip()
+            if "quantity" in line
+            else "",
+            "price": self.amount(Decimal(line["price"])) + (f" / {unit}" if unit else "")
+            if "price" in line
+            else "",
+            "vat": self.percent(line["vat"]),
+            "net": self.money(line["net_minor"]),
+            "gross": self.money(line["gross_minor"]),
+        }
+
+    def description(self, kind: str) -> str:
+        """What a line is about."""
+        return {
+            "ENERGY": _("Electricity"),
+            "TIME": _("Charging time"),
+            "PARKING_TIME": _("Occupancy after charging"),
+            "FLAT": _("Start fee"),
+            "RESERVATION": _("Reservation"),
+            "LIMIT": _("Adjustment to the tariff's minimum or maximum price"),
+            "RESERVED_AMOUNT": _("Discount: never more than the amount you reserved"),
+            "CREDIT": _("Credit"),
+        }.get(kind, kind)
+
+    def percent(self, vat: str | None) -> str:
+        """A VAT rate; a dash where none was given."""
+        return "–" if vat is None else self.number(vat) + "\u202f%"
+
+    def rate(self, rate: dict[str, Any]) -> dict[str, str]:
+        """One row of the VAT table."""
+        return {
+            "percent": self.percent(rate["vat"]),
+            "net": self.money(rate["net_minor"]),
+            "vat": self.money(rate["vat_minor"]),
+            "gross": self.money(rate["gross_minor"]),
+        }
+
+    def reference(self, corrects: dict[str, str] | None, zone: ZoneInfo) -> str:
+        """The document that is corrected, with its date."""
+        if corrects is None:
+            return ""
+        issued = self.when(corrects["issued_at"], zone.key)
+        return _("%(number)s of %(date)s") % {
+            "number": corrects["number"],
+            "date": format_date(issued, "long", locale=self.locale),
+        }
+
+
+def _logo(seller_id: int) -> str:
+    """The seller's logo as a data URL."""
+    seller = Seller.objects.filter(pk=seller_id).exclude(logo=None).first()
+    if seller is None or not seller.logo:
+        return ""
+    encoded = base64.b64encode(bytes(seller.logo)).decode()
+    return f"data:{seller.logo_type or 'image/png'};base64,{encoded}"
+
+
+def _transfer_code(invoice: Invoice) -> str:
+    """An EPC QR code (SEPA transfer filled in) as a data URL; only in euro with an IBAN."""
+    seller = invoice.snapshot["seller"]
+    if invoice.currency != "EUR" or not seller["iban"]:
+        return ""
+    code = segno.helpers.make_epc_qr(
+        name=seller["legal_name"][:70],
+        iban=seller["iban"].replace(" ", ""),
+        bic=seller["bic"] or None,
+        amount=from_minor(invoice.gross_minor, "EUR"),
+        text=invoice.number,
+    )
+    out = io.BytesIO()
+    code.save(out, kind="svg", border=0, scale=3, xmldecl=False)
+    return "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode()
