@@ -32,6 +32,7 @@ from .ocpi import OcpiError, read_tariff
 from .pricing import ENGINE, Bill, Plan, price
 from .tariffs import snapshot_for
 from .totals import Totals, total_up
+from .transitions import COLLECTED
 from .usage import from_json, to_json, usage_of
 
 log = logging.getLogger(__name__)
@@ -254,7 +255,7 @@ def _capture(charge: Charge) -> None:
         return
     if payment.state == Payment.State.AUTHORIZED:
         payment = payments.capture(payment, charge.gross_minor or 0)
-    if payment.state in payments.COLLECTED:
+    if payment.state in COLLECTED:
         _paid(charge, payment)
     elif payment.state == Payment.State.CANCELED:
         if charge.gross_minor and payment.due_minor is None:

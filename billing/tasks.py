@@ -56,7 +56,7 @@ def settle(entry_id: int) -> None:
 @shared_task(name="billing.tasks.settle_payment")
 def settle_payment(entry_id: int) -> None:
     """A payment was captured, released or lost: its session's charge goes on."""
-    charge = Charge.objects.filter(payment=_subject_id(entry_id)).first()
+    charge = Charge.objects.filter(payment_id=uuid.UUID(_subject_id(entry_id))).first()
     if charge is not None:
         settlement.settle(charge.session_id)
 

@@ -6,6 +6,7 @@ Beat only ticks: every task finds its work in rows, is idempotent, and may be mi
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -17,6 +18,11 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
     "firmware campaigns": {"task": "firmware.tasks.tick", "schedule": 2.0},
+    "settlement": {"task": "billing.tasks.sweep", "schedule": 60.0},
+    "house accounts": {
+        "task": "billing.tasks.invoice_house_accounts",
+        "schedule": crontab(hour="3", minute="17"),
+    },
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
     "payments due": {"task": "billing.tasks.reconcile_payments", "schedule": 15.0},
     "payments' books": {"task": "billing.tasks.sweep_payments", "schedule": 3600.0},

@@ -7,7 +7,16 @@ and must be idempotent: a sweep runs again what a crash lost.
 REACTIONS: dict[str, list[str]] = {
     "command.finished": ["firmware.tasks.on_command_finished", "billing.tasks.start_answered"],
     "firmware.status_reported": ["firmware.tasks.on_status"],
+    "invoice.issued": ["billing.tasks.deliver"],
+    "payment.canceled": ["billing.tasks.settle_payment"],
+    "payment.capture_expired": ["billing.tasks.settle_payment"],
+    "payment.captured": ["billing.tasks.settle_payment"],
     "payment.event_received": ["billing.tasks.apply_event"],
-    "session.started": ["billing.tasks.bind_payment"],
+    "payment.written_off": ["billing.tasks.settle_payment"],
+    "refund.failed": ["billing.tasks.refund_failed"],
+    "refund.succeeded": ["billing.tasks.refund_succeeded"],
+    "session.closed": ["billing.tasks.settle"],
+    "session.reviewed": ["billing.tasks.settle"],
+    "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
     "station.booted": ["firmware.tasks.on_boot"],
 }

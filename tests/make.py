@@ -6,7 +6,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from monitoring.models import Session
+from billing import tariffs
+from billing.models import HouseAccount, Seller, Tariff
+from monitoring.models import Reading, Session
 from stations.models import Connector, Evse, Site, Station, Token, User
 
 _n = count(1)
@@ -62,3 +64,68 @@ def session(on: Station, **fields: Any) -> Session:
         "energy_source": Session.Source.REGISTERS,
     }
     return Session.objects.create(station=on, **defaults | fields)
+
+
+# --- billing ------------------------------------------------------------------------------------
+
+
+def ocpi_tariff(*components: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """An OCPI tariff object: 0.40 a kWh and 1.00 a start, 19 % VAT on top, or `components`."""
+    given = components or (
+        {"type": "ENERGY", "price": 0.40, "vat": 19.0, "step_size": 1},
+        {"type": "FLAT", "price": 1.00, "vat": 19.0, "step_size": 1},
+    )
+    elements = [{"price_components": list(given)}]
+    return {"id": f"T{next(_n)}", "currency": "EUR", "elements": elements} | fields
+
+
+def tariff(*components: dict[str, Any], **fields: Any) -> Tariff:
+    """A tariff valid for a year back, the default of every station."""
+    row = tariffs.publish(
+        ocpi_tariff(*components, **fields), valid_from=timezone.now() - timedelta(days=365)
+    )
+    tariffs.assign(row.key, None)
+    return row
+
+
+def seller(**fields: Any) -> Seller:
+    """The default seller, in Berlin."""
+    defaults = {
+        "name": "Charge & Go",
+        "legal_name": "Charge & Go GmbH",
+        "street": "Stromstr. 1",
+        "postcode": "10555",
+        "city": "Berlin",
+        "country": "DE",
+        "vat_id": "DE123456789",
+        "email": "billing@example.com",
+        "iban": "DE02120300000000202051",
+        "time_zone": "Europe/Berlin",
+    }
+    return Seller.objects.create(**defaults | fields)
+
+
+def house_account(*tokens: Token, **fields: Any) -> HouseAccount:
+    """A house account with these tokens."""
+    n = next(_n)
+    defaults = {
+        "name": f"Fleet {n}",
+        "email": f"fleet{n}@example.com",
+        "legal_name": f"Fleet {n} AG",
+    }
+    account = HouseAccount.objects.create(**defaults | fields)
+    account.tokens.set(tokens)
+    return account
+
+
+def reading(of: Session, minutes: float, wh: float, **fields: Any) -> Reading:
+    """A reading `minutes` after the session's start, `wh` above its first register."""
+    at = of.started_at + timedelta(minutes=minutes)
+    defaults = {
+        "session": of,
+        "at": at,
+        "n": next(_n),
+        "received_at": at,
+        "register_mwh": (of.meter_start_mwh or 0) + int(wh * 1000),
+    }
+    return Reading.objects.create(**defaults | fields)
