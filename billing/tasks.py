@@ -53,6 +53,20 @@ def settle(entry_id: int) -> None:
         settlement.settle(int(_subject_id(entry_id)))
 
 
+@shared_task(name="billing.tasks.session_reviewed")
+def session_reviewed(entry_id: int) -> None:
+    """A person has looked at a doubtful session: its charge, held for that, goes on."""
+    doubts = (Charge.Hold.DOUBTFUL, Charge.Hold.NO_ENERGY)
+    held = Charge.objects.filter(
+        session_id=_subject_id(entry_id),
+        session__review="",
+        state=Charge.State.HELD,
+        hold_reason__in=doubts,
+    ).first()
+    if held is not None:
+        settlement.resume(held)
+
+
 @shared_task(name="billing.tasks.settle_payment")
 def settle_payment(entry_id: int) -> None:
     """A payment was captured, released or lost: its session's charge goes on."""

@@ -16,7 +16,7 @@ REACTIONS: dict[str, list[str]] = {
     "refund.failed": ["billing.tasks.refund_failed"],
     "refund.succeeded": ["billing.tasks.refund_succeeded"],
     "session.closed": ["billing.tasks.settle"],
-    "session.reviewed": ["billing.tasks.settle"],
+    "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
     "station.booted": ["firmware.tasks.on_boot"],
 }
