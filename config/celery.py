@@ -10,12 +10,13 @@ from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-app = Celery("csms")
+app = Celery("csms", task_cls="monitoring.ticks:Timed")
 app.set_default()  # threads other than the one that imported this look the app up by default
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 app.conf.beat_schedule = {
+    "alert rules": {"task": "monitoring.tasks.evaluate_rules", "schedule": 10.0},
     "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
     "firmware campaigns": {"task": "firmware.tasks.tick", "schedule": 2.0},
     "settlement": {"task": "billing.tasks.sweep", "schedule": 60.0},

@@ -300,11 +300,11 @@ class Alert(models.Model):
 
 
 Alert.State.TRANSITIONS = {
-    Alert.State.PENDING: {Alert.State.VERIFYING, Alert.State.FIRING},
-    Alert.State.VERIFYING: {Alert.State.FIRING},
+    Alert.State.PENDING: {Alert.State.VERIFYING, Alert.State.FIRING, Alert.State.RESOLVED},
+    Alert.State.VERIFYING: {Alert.State.FIRING, Alert.State.RESOLVED},
     Alert.State.FIRING: {Alert.State.ACKED, Alert.State.RESOLVED},
     Alert.State.ACKED: {Alert.State.FIRING, Alert.State.RESOLVED},
-    Alert.State.RESOLVED: {Alert.State.FIRING},
+    Alert.State.RESOLVED: {Alert.State.PENDING},  # soon again: the same incident
 }
 
 
