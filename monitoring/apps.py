@@ -8,3 +8,7 @@ class MonitoringConfig(AppConfig):
 
     name = "monitoring"
     verbose_name = "Monitoring"
+
+    def ready(self) -> None:
+        """Register the writer's lanes, in whatever process may write."""
+        from monitoring import sessions  # noqa: F401

@@ -1,7 +1,20 @@
-"""May this token charge here, now?"""
+"""May this token charge here, now? Status, expiry, group, sessions at once; a batch at a time.
 
+A token made by a payment or the app (type Central, short expiry) is an ordinary row.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.db.models.functions import Upper
+from django.utils import timezone
+
+from monitoring.models import Session
+from stations.models import Token
+
+MAX_STRANGERS = 1_000  # unknown cards kept so that staff can enrol them in one click
+ACCEPTED = "Accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +33,105 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """Tell whether energy may flow."""
-        return self.status == "Accepted"
+        return self.status == ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A token shown at a station. `session_id`: the session it is for, which does not count."""
+    """A token shown at a station.
+
+    `session_id`: the session it is already charging on, which does not count against its limit.
+    `starts`: it begins a session now, which counts for the next request of the same batch.
+    """
 
     token_uid: str
     token_type: str = ""
     station_id: int | None = None
     session_id: int | None = None
+    starts: bool = False
+
+
+def decide(requests: Sequence[Request]) -> list[Verdict]:
+    """Return a verdict a request, with two queries at most (a third to keep unknown cards).
+
+    A request without a uid (2.x NoAuthorization) is accepted: the station asks nobody.
+    """
+    uids = {request.token_uid.upper() for request in requests if request.token_uid}
+    if not uids:
+        return [Verdict(ACCEPTED)] * len(requests)
+    known = {
+        token.folded: token
+        for token in Token.objects.annotate(folded=Upper("uid"))
+        .filter(folded__in=uids)
+        .select_related("user")
+    }
+    running = _running([token for token in known.values() if token.max_sessions is not None])
+    now = timezone.now()
+    verdicts = []
+    for request in requests:
+        token = known.get(request.token_uid.upper())
+        if not request.token_uid:
+            verdicts.append(Verdict(ACCEPTED))
+            continue
+        if token is None:
+            verdicts.append(Verdict("Unknown"))
+            continue
+        others = running.get(token.pk, set()) - {request.session_id}
+        status = _status(token, now, len(others))
+        if request.starts and status == ACCEPTED and token.pk in running:
+            running[token.pk].add(-len(running[token.pk]) - 1)  # a session without an id yet
+        verdicts.append(
+            Verdict(
+                status,
+                token.pk,
+                token.group,
+                token.expires_at,
+                token.user.language if token.user else "",
+            )
+        )
+    _keep_strangers([request for request in requests if request.token_uid.upper() not in known])
+    return verdicts
+
+
+def _status(token: Token, now: datetime, running: int) -> str:
+    if token.status == Token.Status.UNKNOWN:
+        return "Unknown"
+    if token.status == Token.Status.BLOCKED:
+        return "Blocked"
+    if token.expires_at is not None and token.expires_at <= now:
+        return "Expired"
+    if token.max_sessions is not None and running >= token.max_sessions:
+        return "ConcurrentTx"
+    return ACCEPTED
+
+
+def _running(limited: Sequence[Token]) -> dict[int, set[int | None]]:
+    """Return the open sessions of tokens that have a limit."""
+    running: dict[int, set[int | None]] = {token.pk: set() for token in limited}
+    if running:
+        for token_id, session_id in Session.objects.filter(
+            token_id__in=running, state=Session.State.ACTIVE
+        ).values_list("token_id", "id"):
+            running[token_id].add(session_id)
+    return running
+
+
+def _keep_strangers(requests: Sequence[Request]) -> None:
+    """Keep unknown RFID cards, waiting to be enrolled; a bounded number of them."""
+    cards = {
+        request.token_uid.upper(): request.token_uid
+        for request in requests
+        if request.token_uid.isprintable()
+        and request.token_uid
+        and request.token_type in ("", Token.Type.ISO14443, Token.Type.ISO15693)
+    }
+    if not cards:
+        return
+    room = MAX_STRANGERS - Token.objects.filter(status=Token.Status.UNKNOWN).count()
+    Token.objects.bulk_create(
+        [
+            Token(uid=uid, type=Token.Type.ISO14443, status=Token.Status.UNKNOWN)
+            for uid in list(cards.values())[: max(room, 0)]
+        ],
+        ignore_conflicts=True,
+    )

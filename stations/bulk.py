@@ -26,6 +26,21 @@ def insert(model: type[models.Model], rows: Sequence[Row], *, ignore: bool = Fal
         _execute(_insert_sql(connection.vendor, model, tuple(rows[0]), ignore), model, rows)
 
 
+def insert_new(model: type[models.Model], rows: Sequence[Row]) -> set[int]:
+    """Insert `rows` but those that break a unique key; return the ids of the inserted.
+
+    In SQLite the transaction has kept everybody else out since it began, so who looked before
+    inserting meets no other: all are inserted.
+    """
+    if not rows:
+        return set()
+    if connection.vendor != "postgresql":
+        insert(model, rows)
+        return {row["id"] for row in rows}
+    sql = _insert_sql("postgresql", model, tuple(rows[0]), True) + " RETURNING id"
+    return {row[0] for row in _postgres().execute(sql, [orjson.dumps(rows).decode()])}
+
+
 def update(model: type[models.Model], rows: Sequence[Row]) -> None:
     """Set the columns of each row by its `id`. No two rows may have the same id."""
     if rows:

@@ -228,7 +228,7 @@ class Writer:
                     break
         while self._room and len(self._queue) < MAX_QUEUE:
             loop, freed = self._room.popleft()
-            _call(loop, lambda freed=freed: freed.done() or freed.set_result(None))
+            _call(loop, _free, freed)
         return batch
 
     def _write_batch(self, batch: list[_Waiting], attempt: int = 0) -> None:
@@ -344,7 +344,7 @@ def _wake(batch: list[_Waiting]) -> None:
     for waiting in batch:
         by_loop.setdefault(waiting.loop, []).append(waiting)
     for loop, waiters in by_loop.items():
-        _call(loop, lambda waiters=waiters: _settle(waiters))
+        _call(loop, _settle, waiters)
 
 
 def _settle(waiters: list[_Waiting]) -> None:
@@ -357,9 +357,14 @@ def _settle(waiters: list[_Waiting]) -> None:
             waiting.future.set_result(waiting.result)
 
 
-def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[], Any]) -> None:
+def _free(freed: "asyncio.Future[None]") -> None:
+    if not freed.done():
+        freed.set_result(None)
+
+
+def _call(loop: asyncio.AbstractEventLoop, callback: Callable[[Any], None], value: Any) -> None:
     try:
-        loop.call_soon_threadsafe(callback)
+        loop.call_soon_threadsafe(callback, value)
     except RuntimeError:  # the loop is closed: nobody waits any more
         log.debug("A waiter's event loop is gone.")
 

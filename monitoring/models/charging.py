@@ -82,6 +82,9 @@ class Session(models.Model):
         max_length=20, blank=True, help_text=_("2.x chargingState; 1.6 from the connector.")
     )
     seq_no = models.IntegerField(null=True, help_text=_("2.x: the highest seen."))
+    seq_seen = models.JSONField(
+        default=list, editable=False, help_text=_("2.x: ranges of sequence numbers seen.")
+    )
     offline = models.BooleanField(_("while offline"), default=False)
     flags = models.JSONField(
         _("doubts"), default=list, blank=True, help_text=_("Words such as seq-gap, clock, falling.")

@@ -1,0 +1,252 @@
+"""A session's row as the writer's lanes hold it: loaded, changed and saved a batch at a time.
+
+Plain slots instead of model instances: this is the hot path. Rows are locked while they are held
+(PostgreSQL: by row, in the order of their ids; SQLite: the whole database).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from monitoring import metering
+from monitoring.models import Session
+from stations import bulk
+from stations.models import Connector
+
+CLOSE_AFTER = timedelta(hours=12)  # a stopped session whose bay never reports free ends then
+SETTLE_AFTER = timedelta(minutes=15)  # a bay reported free, but the stop has not come: wait so long
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """The columns of Session that the lanes read and write."""
+
+    id: int
+    station_id: int
+    connector_id: int | None
+    ref: str
+    number: int | None
+    natural_key: str | None
+    state: str
+    token_id: int | None
+    token_uid: str
+    token_type: str
+    authorization: str
+    remote_start_id: int | None
+    started_at: datetime
+    started_received_at: datetime
+    meter_start_mwh: int | None
+    stop_token_uid: str = ""
+    stop_reason: str = ""
+    stopped_at: datetime | None = None
+    stopped_received_at: datetime | None = None
+    closed_at: datetime | None = None
+    close_by: datetime | None = None
+    meter_stop_mwh: int | None = None
+    last_register_mwh: int | None = None
+    energy_wh: int = 0
+    energy_source: str = ""
+    power_w: float | None = None
+    soc_percent: float | None = None
+    last_reading_at: datetime | None = None
+    charging_state: str = ""
+    seq_no: int | None = None
+    seq_seen: list[list[int]] = field(default_factory=list)
+    offline: bool = False
+    flags: list[str] = field(default_factory=list)
+    review: str = ""
+
+    def flag(self, *words: str) -> None:
+        """Add doubts."""
+        self.flags = sorted({*self.flags, *words})
+
+    def unflag(self, *words: str) -> None:
+        """Take doubts away."""
+        self.flags = [word for word in self.flags if word not in words]
+
+    def see(self, seq_no: int | None) -> bool:
+        """Note a sequence number; tell whether it is the next one. A gap is flagged till filled."""
+        if seq_no is None:
+            return False
+        follows = self.seq_no is not None and seq_no == self.seq_no + 1
+        ranges = sorted([*self.seq_seen, [seq_no, seq_no]])
+        merged = ranges[:1]
+        for low, high in ranges[1:]:
+            if low <= merged[-1][1] + 1:
+                merged[-1] = [merged[-1][0], max(merged[-1][1], high)]
+            else:
+                merged.append([low, high])
+        self.seq_seen, self.seq_no = merged, merged[-1][1]
+        if len(merged) > 1:
+            self.flag("seq-gap")
+        else:
+            self.unflag("seq-gap")
+        return follows and len(merged) == 1
+
+    def close(self, at: datetime) -> None:
+        """End the occupancy at `at`, not before the energy ended."""
+        self.state = Session.State.CLOSED
+        self.closed_at = max(at, self.stopped_at or self.started_at)
+        self.close_by = None
+
+    def streak(self) -> metering.Streak:
+        """Return how far the registers are believed."""
+        flags = metering.DERIVED.intersection(self.flags) - _OF_STOP
+        return metering.Streak(self.meter_start_mwh, self.last_register_mwh, flags)
+
+    def measure(self, streak: metering.Streak) -> None:
+        """Set energy and its doubts from `streak` and the stop register."""
+        energy = metering.energy(streak, self.meter_stop_mwh)
+        self.last_register_mwh = streak.last_mwh
+        self.energy_wh, self.energy_source = energy.wh, energy.source
+        self.flags = sorted({*self.flags} - metering.DERIVED | energy.flags)
+        if self.review in ("", *_REVIEWS_OF_ENERGY):
+            self.review = energy.review
+
+
+_OF_STOP = frozenset({metering.NEGATIVE, metering.MISMATCH})
+_REVIEWS_OF_ENERGY = ("negative-energy", "implausible-energy", "meter-mismatch")
+COLUMNS = tuple(column.name for column in fields(Row))
+# What readings change; none of it is indexed, so PostgreSQL updates in place (HOT).
+MEASURED = (
+    "id",
+    "last_register_mwh",
+    "energy_wh",
+    "energy_source",
+    "power_w",
+    "soc_percent",
+    "last_reading_at",
+    "charging_state",
+    "flags",
+    "review",
+)
+_CHANGING = tuple(
+    name for name in COLUMNS if name not in ("station_id", "ref", "number", "natural_key")
+)
+
+
+def by_ref(keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], Row]:
+    """Return the sessions of these (station, ref), locked."""
+    found = bulk.select(Session, COLUMNS, ("station_id", "ref"), keys, lock=True)
+    return {(row.station_id, row.ref): row for row in map(_row, found)}
+
+
+def by_natural_key(keys: Iterable[str]) -> dict[str, Row]:
+    """Return the sessions of these natural keys (1.6), locked."""
+    pairs = [(key,) for key in keys]
+    found = bulk.select(Session, COLUMNS, ("natural_key",), pairs, lock=True)
+    return {str(row.natural_key): row for row in map(_row, found)}
+
+
+def by_id(ids: Iterable[int]) -> dict[int, Row]:
+    """Return these sessions, locked."""
+    found = bulk.select(Session, COLUMNS, ("id",), [(one,) for one in ids], lock=True)
+    return {row.id: row for row in map(_row, found)}
+
+
+def open_on(connector_ids: Iterable[int]) -> list[Row]:
+    """Return the sessions not yet closed on these connectors, oldest first, locked."""
+    pairs = [(one,) for one in connector_ids]
+    found = bulk.select(
+        Session, COLUMNS, ("connector_id",), pairs, where="t.closed_at IS NULL", lock=True
+    )
+    return [_row(one) for one in found]
+
+
+def open_at(station_ids: Iterable[int]) -> list[Row]:
+    """Return the sessions still charging at these stations, oldest first, locked."""
+    pairs = [(one,) for one in station_ids]
+    found = bulk.select(
+        Session,
+        COLUMNS,
+        ("station_id",),
+        pairs,
+        where="t.closed_at IS NULL AND t.state = 'active'",
+        lock=True,
+    )
+    return [_row(one) for one in found]
+
+
+def insert(new: Sequence[Row]) -> None:
+    """Insert rows; one that another gateway inserted meanwhile takes over that one's content.
+
+    Their ids, numbers and refs are then the stored ones: look at `row.id` afterwards.
+    """
+    inserted = bulk.insert_new(Session, [_columns(row, COLUMNS) for row in new])
+    for row in new:
+        if row.id not in inserted:
+            theirs = (
+                by_natural_key([row.natural_key])[row.natural_key]
+                if row.natural_key
+                else by_ref([(row.station_id, row.ref)])[row.station_id, row.ref]
+            )
+            for name in COLUMNS:
+                setattr(row, name, getattr(theirs, name))
+
+
+def save(changed: Iterable[Row]) -> None:
+    """Write the rows back, each once."""
+    unique = {row.id: row for row in changed}
+    bulk.update(Session, [_columns(row, _CHANGING) for _, row in sorted(unique.items())])
+
+
+def save_measured(changed: Iterable[Row]) -> None:
+    """Write back what readings change, each row once."""
+    unique = {row.id: row for row in changed}
+    bulk.update(Session, [_columns(row, MEASURED) for _, row in sorted(unique.items())])
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    return Row(*values)
+
+
+def _columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+# --- connectors -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bay:
+    """A connector as sessions need it: is a cable known to be in?"""
+
+    id: int
+    status: str
+    status_at: datetime | None
+
+    @property
+    def occupied(self) -> bool:
+        """Tell whether a vehicle may still be there."""
+        return self.status not in (Connector.Status.AVAILABLE, Connector.Status.UNKNOWN)
+
+
+def connectors(
+    keys: Iterable[tuple[int, int, int | None]],
+) -> dict[tuple[int, int, int | None], Bay]:
+    """Return connectors by (station, EVSE, connector), unseen ones left out.
+
+    A key may have None for its connector: the EVSE's first.
+    """
+    wanted = set(keys)
+    if not wanted:
+        return {}
+    found: dict[tuple[int, int, int | None], Bay] = {}
+    rows = Connector.objects.filter(
+        station_id__in={key[0] for key in wanted}, evse__number__in={key[1] for key in wanted}
+    ).order_by("-number")
+    for pk, station, evse, number, status, at in rows.values_list(
+        "id", "station_id", "evse__number", "number", "status", "status_at"
+    ):
+        if not wanted.isdisjoint({(station, evse, number), (station, evse, None)}):
+            bay = Bay(pk, status, at)
+            found[station, evse, number] = found[station, evse, None] = bay
+    return found
+
+
+def bays_of(connector_ids: Iterable[int | None]) -> dict[int | None, Bay]:
+    """Return connectors by their id."""
+    ids = {one for one in connector_ids if one is not None}
+    found = bulk.select(Connector, ("id", "status", "status_at"), ("id",), [(i,) for i in ids])
+    return {row[0]: Bay(*row) for row in found}
