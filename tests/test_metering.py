@@ -72,7 +72,7 @@ def test_each_context_is_a_reading_and_all_columns_are_filled() -> None:
     begin, end = read(
         {"value": "1000", "context": "Transaction.Begin"},
         {"value": "2000", "context": "Transaction.End"},
-        {"value": "7.2", "unit": "kW", "measurand": "Power.Active.Import", "context": "Transaction.End"},
+        {"value": "7200", "measurand": "Power.Active.Import", "context": "Transaction.End"},
         {"value": "16", "measurand": "Current.Import", "phase": "L1", "context": "Transaction.End"},
         {"value": "15", "measurand": "Current.Import", "phase": "L2", "context": "Transaction.End"},
         {"value": "230", "measurand": "Voltage", "phase": "L1-N", "context": "Transaction.End"},
@@ -120,7 +120,7 @@ def test_a_clock_that_cannot_be_believed_gives_way_to_ours() -> None:
     assert metering.effective(NOW + timedelta(days=30), NOW) == NOW
 
 
-# --- energy: start, readings, stop in Wh; what is billed, by which rung, with which doubts ---------
+# --- energy: start, readings, stop in Wh; what is billed, by which rung, with which doubts --------
 
 CASES = [
     ((1000, [1500, 1800], 2000), (1000, "registers", set(), "")),
