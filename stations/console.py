@@ -48,6 +48,8 @@ class OperatorCommand(BaseCommand):
             "no_color",
             "force_color",
             "skip_checks",
+            "stdout",
+            "stderr",
         }
     )
 
