@@ -65,14 +65,15 @@ def select(
     if not rows:
         return []
     sql = _select_sql(connection.vendor, model, tuple(columns), tuple(by), where, lock)
+    documents = [i for i, name in enumerate(columns) if _is_json(model, name)]
     if connection.vendor == "postgresql":
-        return _postgres().execute(sql, [orjson.dumps(rows).decode()]).fetchall()
+        found = _postgres().execute(sql, [orjson.dumps(rows).decode()]).fetchall()
+        return [_unpacked(row, documents) for row in found] if documents else found
     with connection.cursor() as cursor:
         cursor.execute(sql, [json.dumps(rows)])
         found = cursor.fetchall()
     times = [i for i, name in enumerate(columns) if _is_time(model, name)]
-    lists = [i for i, name in enumerate(columns) if _is_json(model, name)]
-    return [_from_sqlite(row, times, lists) for row in found]
+    return [_unpacked(_with_times(row, times), documents) for row in found]
 
 
 def next_ids(model: type[models.Model], count: int) -> list[int]:
@@ -196,15 +197,20 @@ def _to_sqlite(row: Row, times: list[str], documents: list[str]) -> Row:
     return row
 
 
-def _from_sqlite(row: Sequence[Any], times: list[int], documents: list[int]) -> tuple[Any, ...]:
+def _with_times(row: Sequence[Any], times: list[int]) -> list[Any]:
+    """Return a row of SQLite with its texts made datetimes."""
     values = list(row)
     for i in times:
-        if values[i] is not None:
-            at = values[i]
-            values[i] = (at if isinstance(at, datetime) else datetime.fromisoformat(at)).replace(
-                tzinfo=UTC
-            )
+        if isinstance(at := values[i], str):
+            at = datetime.fromisoformat(at)
+        values[i] = at and at.replace(tzinfo=UTC)
+    return values
+
+
+def _unpacked(row: Sequence[Any], documents: list[int]) -> tuple[Any, ...]:
+    """Return a row with its JSON decoded (Django keeps psycopg from doing it)."""
+    values = list(row)
     for i in documents:
-        if values[i] is not None:
-            values[i] = json.loads(values[i])
+        if isinstance(values[i], str):
+            values[i] = orjson.loads(values[i])
     return tuple(values)
