@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Final
 
 from ocpp import routing
 
-from monitoring import authorization
-from monitoring.sessions import Bay
+from monitoring import authorization, bays, readings, sessions
+from monitoring.facts import Bay
 from stations import journal, live, quirks, wire, writer
 from stations.ocpp import fastpath, pool
 from stations.ocpp.delivery import Delivery, Link, Payload
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 REPLAYS: Final = 16  # answers remembered per connection; a charger waits for one at a time
 SEEN_EVERY_S: Final = 1.0  # a sign of life is written at most this often
 BOOT: Final = "BootNotification"
+LANES: Final = (authorization, bays, readings, sessions)  # imported for the lanes they register
 
 Answer = Payload | Callable[[], Payload]
 Handler = Callable[[Any, Payload, "Incoming"], Answer | Awaitable[Answer]]
@@ -308,4 +309,4 @@ class Dialect(Delivery):
 DataTransfer = Callable[[int, str, Any], tuple[str, str | None]]
 DATA_TRANSFERS: dict[str, DataTransfer] = {}
 
-writer.lane("authorizations", 15, lambda requests: authorization.decide(requests))
+writer.lane("authorizations", 15, authorization.decide)

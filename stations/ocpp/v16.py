@@ -12,7 +12,7 @@ from ocpp.v16 import call
 from ocpp.v16.enums import Action
 
 from monitoring.authorization import Verdict
-from monitoring.sessions import Start, Stop
+from monitoring.facts import Start, Stop
 from stations import configuration, uploads
 from stations.models import Command
 from stations.ocpp import fastpath

@@ -10,8 +10,8 @@ from ocpp.v201 import call
 from ocpp.v201.enums import Action
 
 from monitoring.authorization import Verdict
+from monitoring.facts import Start, Stop, Update
 from monitoring.metering import Sampled
-from monitoring.sessions import Start, Stop, Update
 from stations import configuration, journal, live, uploads
 from stations.models import Command
 from stations.ocpp import fastpath, pool
@@ -158,7 +158,6 @@ class V201(Dialect):
                 reservation_id=payload.get("reservationId"),
                 epoch=self.link.epoch,
                 clock_ok=clock_ok,
-                check=bool(token) and token["type"] != "NoAuthorization",
                 **common,
             )
         return "stops", Stop(
