@@ -87,10 +87,13 @@ def ago(at: datetime | None, never: str = "–") -> SafeString:
     )
 
 
+_SERVER_STYLES = {"time": "%H:%M:%S", "long": "%Y-%m-%d %H:%M:%S", "day": "%A %d %B %Y"}
+
+
 def moment(at: datetime | None, style: str = "short") -> SafeString:
     """Return a moment in the reader's own time zone (UTC without JavaScript).
 
-    Styles: short (date and time), time, long (with seconds).
+    Styles: short (date and time), time, long (with seconds), day.
     """
     if at is None:
         return format_html('<span class="quiet">{}</span>', "–")
@@ -98,7 +101,7 @@ def moment(at: datetime | None, style: str = "short") -> SafeString:
         '<time class="moment" data-style="{}" datetime="{}">{}</time>',
         style,
         at.isoformat(),
-        at.strftime("%H:%M:%S" if style == "time" else "%Y-%m-%d %H:%M"),
+        at.strftime(_SERVER_STYLES.get(style, "%Y-%m-%d %H:%M")),
     )
 
 
@@ -121,6 +124,30 @@ def kwh(wh: int | None) -> str:
 def kw(w: float | None) -> str:
     """Return W as `11.0 kW`."""
     return "–" if w is None else f"{w / 1000:.1f} kW"
+
+
+# --- sections other apps add to a page --------------------------------------------------------------
+
+Section = Callable[[HttpRequest, Any], SafeString | str]
+SECTIONS: dict[str, list[Section]] = {}
+
+
+def section(page: str) -> Callable[[Section], Section]:
+    """Register a function that returns a card's HTML for a page (`station`, `session`), or ''.
+
+    Lower apps own the page, higher ones add to it: billing puts the price on the session's page.
+    """
+
+    def register(function: Section) -> Section:
+        SECTIONS.setdefault(page, []).append(function)
+        return function
+
+    return register
+
+
+def sections(page: str, request: HttpRequest, thing: Any) -> list[SafeString | str]:
+    """Return what the other apps show on a page of `thing`."""
+    return [html for function in SECTIONS.get(page, ()) if (html := function(request, thing))]
 
 
 # --- lists ----------------------------------------------------------------------------------------
