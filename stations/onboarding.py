@@ -15,9 +15,7 @@ def approve(station: Station) -> None:
     """
     _move(station, Station.State.ACCEPTED, "station.approved")
     if station.connected:
-        commands.send(
-            station, "trigger_message", message="BootNotification", expires_in_s=60
-        )
+        commands.send(station, "trigger_message", message="BootNotification", expires_in_s=60)
 
 
 def reject(station: Station) -> None:

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import (
     RangeDateTimeFilter,
 )
 
-from monitoring import sessions
+from monitoring import review
 from monitoring.models import Reading, Session
 from stations.admin import timeline
 from stations.admin.base import (
@@ -32,7 +32,7 @@ from stations.admin.base import (
     sections,
 )
 from stations.admin.filters import StationSiteFilter
-from stations.admin.looks import dot
+from stations.looks import dot
 from stations.models import Entry
 
 CHART_POINTS = 1_500
@@ -43,13 +43,19 @@ FLAGS = {
     "seq-gap": gettext_lazy("Messages of the station are missing in between."),
     "clock": gettext_lazy("The station's clock was wrong; times are ours."),
     "falling": gettext_lazy("The meter ran backwards; the fall was not counted."),
-    "jump": gettext_lazy("The meter jumped further than the connector can deliver."),
+    "implausible": gettext_lazy("The meter jumped further than the connector can deliver."),
+    "negative": gettext_lazy("The stop register is below the start register."),
+    "mismatch": gettext_lazy("The stop register and the readings disagree."),
+    "stop-differs": gettext_lazy("The stop was reported again with another register."),
+    "no-begin": gettext_lazy("No start register was reported; the first reading serves."),
     "no-start": gettext_lazy("The start was never reported."),
     "no-stop": gettext_lazy("The stop was never reported; the session was closed for it."),
-    "late-stop": gettext_lazy("The stop arrived late."),
+    "bad-value": gettext_lazy("A meter value could not be read."),
+    "negative-value": gettext_lazy("A meter value was negative."),
+    "huge": gettext_lazy("A meter value was too large to be true."),
+    "unit": gettext_lazy("A meter value came in a unit that does not fit."),
+    "phases": gettext_lazy("The values of the phases do not add up."),
     "offline": gettext_lazy("It ran while the station was offline."),
-    "duplicate": gettext_lazy("The station reported it more than once."),
-    "no-register": gettext_lazy("No meter register was reported."),
 }
 REVIEWS = {
     "orphan-stop": gettext_lazy(
@@ -60,6 +66,11 @@ REVIEWS = {
         "The station charged although the token was refused. Decide who pays before releasing it."
     ),
     "unknown-token": gettext_lazy("The token belongs to nobody. Give it an owner, then release."),
+    "negative-energy": gettext_lazy("The stop register is below the start register: check both."),
+    "implausible-energy": gettext_lazy(
+        "The energy is more than the connector can deliver in that time: check the registers."
+    ),
+    "meter-mismatch": gettext_lazy("The stop register and the readings disagree: compare them."),
 }
 
 
@@ -163,7 +174,7 @@ class SessionAdmin(Facts, StaffAdmin):
                            duration(session.started_at, session.stopped_at))  # fmt: skip
 
     @described(gettext_lazy("state"), order="state")
-    def state_chip(self, session: Session) -> str:
+    def state_chip(self, session: Session) -> Any:
         """Charging, plugged in, ended."""
         return state_chip(session)
 
@@ -233,7 +244,7 @@ class SessionAdmin(Facts, StaffAdmin):
         if request.method != "POST" or not user.has_perm("monitoring.change_session"):
             raise PermissionDenied
         session = get_object_or_404(self.get_queryset(request), pk=pk)
-        sessions.release(session, by=user)
+        review.release(session)
         messages.success(request, _("Released. It is billed now like any other."))
         return redirect("admin:monitoring_session_change", pk)
 

@@ -26,7 +26,7 @@ from stations.admin.filters import (
     SiteFilter,
     StationSiteFilter,
 )
-from stations.admin.looks import connector_chips, presence, station_state_chip
+from stations.looks import connector_chips, presence, station_state_chip
 from stations.models import Connector, QuirkProfile, Site, Station, Variable
 from stations.state import NotAllowed
 
@@ -57,7 +57,7 @@ class StationAdmin(StaffAdmin):
     form = StationForm
     site_path = "site"
     live = "fleet"
-    list_display = ("who", "state_now", "connectors_now", "site", "make", "firmware", "version")
+    list_display = ("who", "state_now", "connectors_now", "site", "make", "firmware", "ocpp")
     list_display_links = ("who",)
     list_select_related = ("site",)
     list_filter = (
@@ -74,8 +74,10 @@ class StationAdmin(StaffAdmin):
     list_before_template = "admin/stations/station/list_before.html"
     change_form_template = "admin/stations/station/change_form.html"
     actions = ("order_selected",)
-    readonly_fields = ("version", "vendor", "model", "serial", "firmware", "booted_at", "boot_reason",
-                       "clock_offset_s", "iccid", "imsi", "modem_firmware", "created_at")  # fmt: skip
+    readonly_fields = (
+        "version", "vendor", "model", "serial", "firmware", "booted_at", "boot_reason",
+        "clock_offset_s", "iccid", "imsi", "modem_firmware", "created_at",
+    )  # fmt: skip
     fieldsets = (
         (None, {"fields": (("identity", "name"), ("site", "public"), "notes")}),
         (
@@ -155,6 +157,11 @@ class StationAdmin(StaffAdmin):
         """Vendor and model."""
         return f"{station.vendor} {station.model}".strip() or "–"
 
+    @described("OCPP", order="version")
+    def ocpp(self, station: Station) -> str:
+        """The protocol's version."""
+        return station.version or "–"
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -181,9 +188,10 @@ class StationAdmin(StaffAdmin):
     @admin.action(description=gettext_lazy("Send a command…"), permissions=["operate"])
     def order_selected(self, request: HttpRequest, queryset: "QuerySet[Any]") -> HttpResponse:
         """Open the confirm page for the chosen stations."""
-        request.POST = request.POST.copy()
+        chosen: Any = request.POST.copy()
         ids = queryset.order_by().values_list("pk", flat=True)[: orders.MAX_BULK]
-        request.POST.setlist("station", [str(pk) for pk in ids])
+        chosen.setlist("station", [str(pk) for pk in ids])
+        request.POST = chosen
         return orders.bulk_view(request, self.admin_site)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
@@ -253,7 +261,8 @@ class StationAdmin(StaffAdmin):
         if tab not in dict(context["tabs"]):
             raise PermissionDenied
         if tab == "details":
-            return super().change_view(request, object_id, form_url, context | {"title": station})
+            context |= {"title": station}
+            return super().change_view(request, object_id, form_url, context)  # type: ignore[no-any-return]
         bare = "X-Live" in request.headers
         context |= {} if bare else self.admin_site.each_context(request)
         context |= station_page.body(request, station, tab)
@@ -309,13 +318,10 @@ class SiteAdmin(StaffAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         """Return sites with how many stations they have and how many are online."""
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                n=Count("stations"), online=Count("stations", filter=Q(stations__connected=True))
-            )
-        )
+        rows = super().get_queryset(request)
+        online = Count("stations", filter=Q(stations__connected=True))
+        counted: QuerySet[Any] = rows.annotate(n=Count("stations"), online=online)
+        return counted
 
     @described(gettext_lazy("stations online"), order="n")
     def stations_now(self, site: Any) -> str:
@@ -354,7 +360,9 @@ class VariableAdmin(Facts, StaffAdmin):
     list_filter = (StationSiteFilter, "read_only", "reboot_required")
     list_select_related = ("station",)
     search_fields = ("station__identity", "component", "name")
-    export_fields = ("station__identity", "component", "component_instance", "evse", "connector",
-                     "name", "instance", "attribute", "value", "wanted", "unit", "reported_at")  # fmt: skip
+    export_fields = (
+        "station__identity", "component", "component_instance", "evse", "connector", "name",
+        "instance", "attribute", "value", "wanted", "unit", "reported_at",
+    )  # fmt: skip
     empty_title = gettext_lazy("No configuration was read yet")
     empty_text = gettext_lazy("Open a station's Configuration tab and choose “Read”.")

@@ -49,13 +49,13 @@ class FilterForm(forms.Form):
     message_id = forms.CharField(label=_("Message id"), max_length=64, required=False)
     since = forms.DateTimeField(label=_("From (UTC)"), required=False)
     until = forms.DateTimeField(label=_("To (UTC)"), required=False)
-    errors = forms.BooleanField(label=_("Errors only"), required=False)
+    failed = forms.BooleanField(label=_("Errors only"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
             wide = SELECT_CLASSES if name == "direction" else INPUT_CLASSES
-            if name != "errors":
+            if name != "failed":
                 field.widget.attrs["class"] = " ".join(wide)
             if isinstance(field, forms.DateTimeField):
                 field.widget = forms.DateTimeInput(
@@ -146,7 +146,7 @@ def _filtered(rows: "QuerySet[Message]", asked: dict[str, Any]) -> "QuerySet[Mes
     for name in ("action", "direction", "message_id"):
         if asked.get(name):
             rows = rows.filter(**{name: asked[name]})
-    if asked.get("errors"):
+    if asked.get("failed"):
         rows = rows.exclude(error="")
     if asked.get("since"):
         rows = rows.filter(at__gte=_utc(asked["since"]))
@@ -210,7 +210,8 @@ class MessageAdmin(Facts, StaffAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Show one frame: the inspector at its place."""
-        request.GET = request.GET.copy()
+        query: Any = request.GET.copy()
         if object_id.isdigit():
-            request.GET["before"] = str(int(object_id) + 1)
+            query["before"] = str(int(object_id) + 1)
+        request.GET = query
         return self.changelist_view(request)

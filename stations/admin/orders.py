@@ -20,8 +20,8 @@ from unfold.widgets import INPUT_CLASSES, SELECT_CLASSES, SWITCH_CLASSES, TEXTAR
 from monitoring.models import Session
 from stations import commands, configuration
 from stations.admin.base import Facts, StaffAdmin, ago, described, in_scope, moment
-from stations.admin.looks import command_chip
 from stations.commands import COMMANDS, Spec
+from stations.looks import command_chip
 from stations.models import Command, CommandBatch, Connector, Station, Token
 
 MAX_BULK = 2_000
@@ -109,7 +109,7 @@ def _dress(field: forms.Field) -> None:
     if isinstance(widget, forms.HiddenInput):
         return
     if isinstance(field, forms.DateTimeField):
-        widget.input_type = "datetime-local"  # type: ignore[attr-defined]
+        widget.input_type = "datetime-local"
     if isinstance(widget, forms.Textarea):
         widget.attrs.update({"class": " ".join(TEXTAREA_CLASSES), "rows": 4})
     elif isinstance(widget, forms.CheckboxInput):

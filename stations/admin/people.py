@@ -56,7 +56,7 @@ class NewPersonForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(StaffAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(StaffAdmin, DjangoUserAdmin):  # type: ignore[type-arg,misc]
     """Drivers and staff."""
 
     form = UserChangeForm
@@ -127,7 +127,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(StaffAdmin, DjangoGroupAdmin):
+class GroupAdmin(StaffAdmin, DjangoGroupAdmin):  # type: ignore[misc]
     """Roles."""
 
     filter_horizontal = ("permissions",)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from monitoring.models import Session
 from stations.admin import frames, orders, timeline
 from stations.admin.base import duration, kw, kwh, sections
-from stations.admin.looks import command_chip, connector_tone, presence, station_state_chip
+from stations.looks import command_chip, connector_tone, presence, station_state_chip
 from stations.models import Command, Connector, Station, Variable
 
 TABS = (
@@ -78,8 +78,7 @@ def _now(request: HttpRequest, station: Station) -> dict[str, Any]:
     }
     news, _older = timeline.lines(timeline.of_station(station))
     waiting = Command.objects.filter(
-        Q(status__in=("queued", "sent"))
-        | Q(created_at__gt=timezone.now() - timedelta(minutes=10)),
+        Q(status__in=("queued", "sent")) | Q(created_at__gt=timezone.now() - timedelta(minutes=10)),
         station=station,
     ).select_related("created_by")
     return {

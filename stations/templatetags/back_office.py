@@ -9,7 +9,7 @@ from django import template
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from stations.admin import base, looks
+from stations import looks
 
 register = template.Library()
 
@@ -24,25 +24,25 @@ PRETTY_LIMIT = 60_000  # characters of JSON coloured; longer ones are shown plai
 @register.filter
 def moment(at: datetime | None, style: str = "short") -> SafeString:
     """Show a moment in the reader's time zone."""
-    return base.moment(at, style)
+    return looks.moment(at, style)
 
 
 @register.filter
 def ago(at: datetime | None) -> SafeString:
     """Show how long ago, kept fresh."""
-    return base.ago(at)
+    return looks.ago(at)
 
 
 @register.filter
 def kwh(wh: int | None) -> str:
     """Show Wh as kWh."""
-    return base.kwh(wh)
+    return looks.kwh(wh)
 
 
 @register.filter
 def kw(w: float | None) -> str:
     """Show W as kW."""
-    return base.kw(w)
+    return looks.kw(w)
 
 
 @register.filter("register")

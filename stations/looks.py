@@ -1,14 +1,89 @@
-"""How things look in the back office: the colour and the words of every state, in one place."""
+"""How things look to staff: the colour and the words of every state, moments, amounts.
+
+Small pieces of HTML, used by lists and templates of all apps.
+"""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from stations.admin.base import ago, chip
 from stations.models import Command, Connector, Station
+
+# --- small pieces of HTML -------------------------------------------------------------------------
+
+
+def chip(text: Any, tone: str = "", *, title: str = "", href: str = "") -> SafeString:
+    """Return a coloured word. Tones: green, blue, amber, red, violet, grey (the default)."""
+    tag = format_html('a href="{}"', href) if href else SafeString("span")
+    return format_html(
+        '<{} class="chip {}"{}>{}</{}>',
+        tag,
+        tone or "grey",
+        format_html(' title="{}"', title) if title else "",
+        text,
+        SafeString("a" if href else "span"),
+    )
+
+
+def ago(at: datetime | None, never: str = "–") -> SafeString:
+    """Return a moment as “5 minutes ago”; the page keeps it fresh, the title is the exact time."""
+    if at is None:
+        return format_html('<span class="quiet">{}</span>', never)
+    short = timesince(at, depth=1)
+    return format_html(
+        '<time class="ago" datetime="{}" title="{}">{}</time>',
+        at.isoformat(),
+        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        _("%(time)s ago") % {"time": short},
+    )
+
+
+_SERVER_STYLES = {"time": "%H:%M:%S", "long": "%Y-%m-%d %H:%M:%S", "day": "%A %d %B %Y"}
+
+
+def moment(at: datetime | None, style: str = "short") -> SafeString:
+    """Return a moment in the reader's own time zone (UTC without JavaScript).
+
+    Styles: short (date and time), time, long (with seconds), day.
+    """
+    if at is None:
+        return format_html('<span class="quiet">{}</span>', "–")
+    return format_html(
+        '<time class="moment" data-style="{}" datetime="{}">{}</time>',
+        style,
+        at.isoformat(),
+        at.strftime(_SERVER_STYLES.get(style, "%Y-%m-%d %H:%M")),
+    )
+
+
+def duration(start: datetime | None, end: datetime | None) -> str:
+    """Return the time between two moments as `1 h 05 min`; the end may still be open."""
+    if start is None:
+        return "–"
+    seconds = int(((end or timezone.now()) - start).total_seconds())
+    if seconds < 60:
+        return f"{max(seconds, 0)} s"
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def kwh(wh: int | None) -> str:
+    """Return Wh as `12.34 kWh`, rounded down like the bill."""
+    return "–" if wh is None else f"{wh // 10 / 100:.2f} kWh"
+
+
+def kw(w: float | None) -> str:
+    """Return W as `11.0 kW`."""
+    return "–" if w is None else f"{w / 1000:.1f} kW"
+
+
+# --- states ---
 
 S = Connector.Status
 
@@ -111,13 +186,13 @@ def presence(station: Station) -> SafeString:
     """Return `● Online`, or `○ Offline` and since when it was last heard."""
     if station.connected:
         return format_html(
-            '<span class="row" data-flash="presence-{}">{} {}</span>',
+            '<span class="line" data-flash="presence-{}">{} {}</span>',
             station.pk,
             dot("green"),
             _("Online"),
         )
     return format_html(
-        '<span class="row quiet" data-flash="presence-{}">{} {}</span>',
+        '<span class="line quiet" data-flash="presence-{}">{} {}</span>',
         station.pk,
         dot("hollow"),
         format_html("{} {}", _("Offline"), ago(station.last_seen_at, ""))
