@@ -183,6 +183,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -307,6 +308,10 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
 )
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    import sentry_sdk  # takes a third of a second
+
+    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False)
 
 LOGGING = {
     "version": 1,

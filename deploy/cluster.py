@@ -143,7 +143,10 @@ def main() -> int:
             start_server(redis, stack)
             values = {"DATABASE_URL": postgresql.url, "REDIS_URL": redis.url, **values}
             prepare = [sys.executable, "manage.py", "run", "--prepare"]
-            subprocess.run(prepare, cwd=ROOT, env=values, check=True)
+            # In a session of its own: Ctrl-C must not stop a migration half way.
+            subprocess.run(prepare, cwd=ROOT, env=values, check=True, start_new_session=True)
+            if ended.is_set():
+                return 0
             nginx = Nginx(directory / "nginx", port)
             nginx.gateways = [int(values["GATEWAY1_PORT"]), int(values["GATEWAY2_PORT"])]
             nginx.web = int(values["WEB_PORT"])
