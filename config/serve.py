@@ -174,15 +174,7 @@ def serve(sock: socket.socket, with_tasks: bool) -> None:
 def work(concurrency: int) -> None:
     """Run the worker role: a pool of processes, replaced when PDF rendering has grown them."""
     celery_app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--loglevel",
-            "WARNING",
-            "--concurrency",
-            str(concurrency),
-            "--without-gossip",
-        ]
+        ["worker", "--loglevel", "WARNING", "--concurrency", str(concurrency), "--without-gossip"]
     )
 
 

@@ -183,7 +183,6 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 MIDDLEWARE = [
-    "config.middleware.probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -307,11 +306,9 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"charging@{_public.hostname}"
 )
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Hosts in our own network that a webhook may be sent to; every other private address is refused.
+WEBHOOK_PRIVATE_HOSTS = env.list("WEBHOOK_PRIVATE_HOSTS", default=[])
 SENTRY_DSN = env.str("SENTRY_DSN", default="")
-if SENTRY_DSN:
-    import sentry_sdk  # takes a third of a second
-
-    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False)
 
 LOGGING = {
     "version": 1,

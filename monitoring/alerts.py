@@ -97,11 +97,11 @@ class _Planned:
         rows = MaintenanceWindow.objects.filter(starts_at__lte=now, ends_at__gt=now)
         self.stations: dict[int, int] = {}
         self.sites: dict[int, int] = {}
-        for pk, site_id, station_id in rows.values_list("pk", "site", "station"):
-            if station_id is not None:
-                self.stations[station_id] = pk
-            elif site_id is not None:
-                self.sites[site_id] = pk
+        for window in rows:
+            if window.station_id is not None:
+                self.stations[window.station_id] = window.pk
+            if window.site_id is not None:
+                self.sites[window.site_id] = window.pk
 
     def window(self, alert: Alert) -> int | None:
         """Return the window that covers this alert's place."""
@@ -202,7 +202,7 @@ class _Evaluation:
             answers.get(alert.pk, False) or (alert.verify_until or self.now) <= self.now
         ):
             self.moves.fire.append(alert)
-        if alert.pk is not None and known != _shown(alert):
+        if not alert._state.adding and known != _shown(alert):
             self.moves.save.append(alert)
 
     def _false(self, alert: Alert) -> None:
@@ -321,7 +321,7 @@ class _Evaluation:
         Alert.objects.filter(pk=alert.pk, state=Alert.State.PENDING).update(
             state=alert.state, verify_until=alert.verify_until
         )
-        station = Station.objects.get(pk=alert.station_id)
+        station = Station.objects.get(alerts=alert)
         commands.send(
             station,
             "trigger_message",

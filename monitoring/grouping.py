@@ -68,7 +68,7 @@ def fire(
             incident = _draft(alert, now)
             fresh[id(incident)] = (incident, [alert])
             places.add(incident)
-        elif incident.pk is None:
+        elif id(incident) in fresh:  # not saved yet
             fresh[id(incident)][1].append(alert)
         else:
             joined[incident.pk].append(alert)
@@ -103,6 +103,14 @@ class _Places:
         for incident in self.known.values():
             if incident.state in UNRESOLVED:
                 self.add(incident)
+        lit = Alert.objects.filter(
+            incident__state__in=UNRESOLVED,
+            state__in=LIT,
+            station__in={alert.station_id for alert in alerts if alert.station_id},
+        )
+        for pk, family, station_id in lit.values_list("incident_id", "family", "station_id"):
+            if pk in self.known and station_id is not None:
+                self.at_station.setdefault((family, station_id), self.known[pk])
 
     def add(self, incident: Incident) -> None:
         """Offer this incident to the alerts that follow."""
@@ -224,7 +232,7 @@ def absorb(alert: Alert, now: datetime) -> None:
         state__in=UNRESOLVED,
         family=alert.family,
         opened_at__gte=alert.since - timedelta(minutes=15),
-    ).exclude(pk=alert.incident_id)
+    ).exclude(pk=alert.incident_id or 0)
     if alert.site_id is not None:
         smaller = smaller.filter(site=alert.site_id, station__isnull=False)
     merged = list(smaller)

@@ -6,7 +6,7 @@ Rules open and close them through `monitoring/alerts.py`; other apps say it with
     incidents.clear("payment-failing", healed_by="A payment went through.")
 
 The timeline is the journal's entries about `incident-7`; who is told is decided by
-`monitoring/channels.py` from `notify_at`.
+`monitoring/notices.py` from `notify_at`.
 """
 
 from datetime import datetime, timedelta

@@ -1,5 +1,5 @@
 """The back office's pages of charging and health."""
 
-from monitoring.admin import sessions
+from monitoring.admin import incidents
 
-__all__ = ["sessions"]
+__all__ = ["incidents"]

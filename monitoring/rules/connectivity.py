@@ -92,7 +92,7 @@ def offline(context: Context) -> Iterator[Finding]:
                 .exclude(pk=OuterRef("pk"))
             ),
         )
-        .values("pk", "identity", "site", "last_seen_at", "connected", "dc", "others")
+        .values("pk", "identity", "site_id", "last_seen_at", "connected", "dc", "others")
     )
     rebooting = _rebooting(context)
     for row in stations:
@@ -100,14 +100,12 @@ def offline(context: Context) -> Iterator[Finding]:
             continue
         yield Finding(
             _("%(station)s is offline") % {"station": row["identity"]},
-            site_id=row["site"],
+            site_id=row["site_id"],
             station_id=row["pk"],
-            severity=Severity.PAGE
-            if row["dc"] or (row["site"] is not None and not row["others"])
-            else None,
+            severity=Severity.PAGE if row["dc"] or (row["site_id"] and not row["others"]) else None,
             since=context.overdue[row["pk"]],
             evidence={
-                "last_seen": row["last_seen_at"].isoformat(),
+                "last_seen": row["last_seen_at"] and row["last_seen_at"].isoformat(),
                 "socket": "open" if row["connected"] else "closed",
             },
         )

@@ -68,7 +68,7 @@ class Context:
         for row in rows.values("id", "at", "station_id", "subject", "data")[:JOURNAL_LIMIT]:
             if row["at"] < since:
                 return
-            yield row
+            yield dict(row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""Running the product: on this machine, in containers, under systemd, behind nginx."""
