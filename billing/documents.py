@@ -107,7 +107,8 @@ class Words:
     """Numbers, dates and amounts as one language writes them."""
 
     def __init__(self, language: str, currency: str) -> None:
-        self.locale = language.replace("-", "_")
+        # Plain English is the international one: 22 November, not November 22.
+        self.locale = "en_GB" if language == "en" else language.replace("-", "_")
         self.currency = currency
 
     def money(self, minor: int) -> str:
@@ -136,7 +137,7 @@ class Words:
         site = session["site"] or {}
         registers = [session["meter_start_mwh"], session["meter_stop_mwh"]]
         place = [site.get("name"), site.get("address")]
-        place.append(" ".join(filter(None, [site.get("postal_code"), site.get("city")])))
+        place.append("\u00a0".join(filter(None, [site.get("postal_code"), site.get("city")])))
         return session | {
             "date": format_date(start.date(), "long", locale=self.locale),
             "start": format_datetime(start, "medium", locale=self.locale),

@@ -1,0 +1,134 @@
+"""manage.py invoices list | show NUMBER"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from billing import documents, invoicing
+from billing.models import Invoice
+from billing.money import from_minor
+
+
+class Command(BaseCommand):
+    """List documents, show one, write its PDF, check the chain of hashes."""
+
+    help = "List invoices, show one, write its PDF, or verify that none was changed."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """The subcommands."""
+        commands = parser.add_subparsers(dest="command", required=True)
+        listing = commands.add_parser("list", help="every document, newest first")
+        listing.add_argument("--json", action="store_true")
+        show = commands.add_parser("show", help="one document")
+        show.add_argument("number")
+        show.add_argument("--pdf", type=Path, metavar="FILE", help="write the PDF to FILE")
+        show.add_argument("--json", action="store_true")
+        verify = commands.add_parser("verify", help="check numbers and hashes of every series")
+        verify.add_argument("--json", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Dispatch."""
+        {"list": self._list, "show": self._show, "verify": self._verify}[options["command"]](
+            options
+        )
+
+    def _list(self, options: dict[str, Any]) -> None:
+        rows = [
+            {
+                "number": invoice.number,
+                "kind": invoice.kind,
+                "issued": invoice.issued_at.isoformat(),
+                "customer": invoice.customer_name,
+                "gross": str(from_minor(invoice.gross_minor, invoice.currency)),
+                "currency": invoice.currency,
+            }
+            for invoice in Invoice.objects.defer("snapshot").order_by("-issued_at", "-pk")
+        ]
+        if options["json"]:
+            self.stdout.write(json.dumps(rows, indent=2))
+            return
+        for row in rows:
+            self.stdout.write(
+                f"{row['number']:<20}{row['kind']:<12}{row['issued'][:16]}  "
+                f"{row['gross']:>12} {row['currency']}  {row['customer']}"
+            )
+
+    def _show(self, options: dict[str, Any]) -> None:
+        invoice = Invoice.objects.filter(number=options["number"]).first()
+        if invoice is None:
+            raise CommandError(f"There is no document {options['number']!r}.")
+        if options["pdf"]:
+            try:
+                options["pdf"].write_bytes(documents.pdf_of(invoice))
+            except OSError as error:
+                raise CommandError(
+                    f"{options['pdf']} cannot be written: {error.strerror}."
+                ) from error
+        result = as_json(invoice)
+        if options["json"]:
+            self.stdout.write(json.dumps(result, indent=2))
+            return
+        self.stdout.write(
+            f"{result['number']} ({result['kind']}) of {result['issued'][:16]}: "
+            f"{result['net']} + {result['vat']} = {result['gross']} {result['currency']}"
+        )
+        for line in result["lines"]:
+            self.stdout.write(f"  {line['dimension']:<16}{line.get('quantity', ''):>12} "
+                              f"{line['gross']:>12}")  # fmt: skip
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        wrong = invoicing.broken_links()
+        if options["json"]:
+            self.stdout.write(json.dumps({"ok": not wrong, "wrong": wrong}))
+        if wrong:
+            raise CommandError(f"Changed or missing before: {', '.join(wrong)}.")
+        if not options["json"]:
+            self.stdout.write("Every number and every hash is in its place.")
+
+
+def as_json(invoice: Invoice) -> dict[str, Any]:
+    """A document in the documented shape; amounts are decimal strings."""
+
+    def decimal(minor: int) -> str:
+        return str(from_minor(minor, invoice.currency))
+
+    snapshot = invoice.snapshot
+    lines = [
+        {name: value for name, value in line.items() if not name.endswith("_minor")}
+        | {
+            "net": decimal(line["net_minor"]),
+            "vat_amount": decimal(line["vat_minor"]),
+            "gross": decimal(line["gross_minor"]),
+        }
+        for line in snapshot["lines"]
+    ]
+    sessions = [session["id"] for session in snapshot["sessions"]]
+    return {
+        "number": invoice.number,
+        "kind": invoice.kind,
+        "issued": invoice.issued_at.isoformat(),
+        "currency": invoice.currency,
+        "net": decimal(snapshot["net_minor"]),
+        "vat": decimal(snapshot["vat_minor"]),
+        "gross": decimal(invoice.gross_minor),
+        "lines": lines,
+        "rates": [
+            {
+                "vat": rate["vat"],
+                "net": decimal(rate["net_minor"]),
+                "vat_amount": decimal(rate["vat_minor"]),
+                "gross": decimal(rate["gross_minor"]),
+            }
+            for rate in snapshot["rates"]
+        ],
+        "session": sessions[0] if len(sessions) == 1 else None,
+        "sessions": sessions,
+        "corrects": (snapshot.get("corrects") or {}).get("number"),
+        "customer": snapshot["customer"],
+        "sha256": invoice.sha256,
+    }
