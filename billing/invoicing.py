@@ -254,7 +254,7 @@ def country_of(session: Session, seller: Seller) -> str:
 
 def _payment_content(charge: Charge) -> dict[str, Any] | None:
     payment = charge.payment
-    if payment is None:
+    if payment is None or not charge.paid_minor:
         return None
     return {
         "provider": payment.provider,

@@ -30,6 +30,7 @@ from .models.charges import ChargeState, HoldReason
 from .money import money
 from .ocpi import OcpiError, read_tariff
 from .pricing import ENGINE, Bill, Plan, price
+from .providers.account import OnAccount
 from .tariffs import snapshot_for
 from .totals import Totals, total_up
 from .transitions import COLLECTED
@@ -272,6 +273,9 @@ def _paid(charge: Charge, payment: Payment) -> None:
     changes: dict[str, Any] = {"paid_minor": payment.captured_minor}
     if payment.captured_minor < (charge.gross_minor or 0):
         changes |= _columns(total_up(*replay(charge), payment.captured_minor))
+    if payment.provider == OnAccount.name:  # promised, not collected: it stays owed
+        _move(charge, S.UNPAID, **changes | {"paid_minor": 0})
+        return
     with transaction.atomic():
         if _move(charge, S.PAID, **changes):
             ledger.payment_captured(payment, ledger.customer_of(charge))

@@ -81,6 +81,26 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator
         yield
 
 
+@pytest.fixture(autouse=True)
+def flushable(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a transactional test's flush empty SQLite's tables: issued documents refuse DELETE.
+
+    (PostgreSQL flushes by TRUNCATE, which no row trigger sees.)
+    """
+    marker = request.node.get_closest_marker("django_db")
+    if not settings.IS_SQLITE or not (
+        "transactional_db" in request.fixturenames or (marker and marker.kwargs.get("transaction"))
+    ):
+        yield
+        return
+    request.getfixturevalue("transactional_db")  # so that its teardown comes after ours
+    from tests import guards
+
+    guards.protect()
+    yield
+    guards.unprotect()
+
+
 # --- servers ------------------------------------------------------------------------------------
 
 
