@@ -12,7 +12,7 @@ class Editor:
 
     connection = connection
 
-    def execute(self, sql: str) -> None:
+    def execute(self, sql: str, params: object = None) -> None:
         with connection.cursor() as cursor:
             cursor.execute(sql)
 
