@@ -37,7 +37,6 @@ VERSIONS: Final = (V16, V201, V21)
 
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_ID_CHARACTERS: Final = 36  # Part 4 §4.1.4; the same in OCPP-J 1.6
-MAX_INTEGER: Final = 2**53  # beyond it a JSON number is no exact integer
 
 # Our names for what is wrong, in 2.x spelling; 1.6 spells two of them differently, as its
 # specification does (OCPP-J 1.6 §4.2.3, errata 5.1 and 5.2).

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ocpp.v16 import call
 from ocpp.v16.enums import Action
 
+from monitoring import metering
 from monitoring.authorization import Verdict
 from monitoring.facts import Start, Stop
 from stations import configuration, uploads
@@ -23,7 +24,6 @@ from stations.ocpp.measurements import moments
 from stations.ocpp.times import read_time, utc_text
 from stations.presence import Boot, Status, believable
 
-MWH: Final = 1_000  # mWh in a Wh
 MAX_CONNECTOR: Final = 10_000
 BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 # TriggerMessage knows six messages; the security extension's ExtendedTriggerMessage the rest.
@@ -113,7 +113,7 @@ class V16(Dialect):
                 token_type="",
                 at=at,
                 received_at=incoming.received_at,
-                meter_mwh=_register(payload["meterStart"]),
+                meter_mwh=metering.milliwatt_hours(payload["meterStart"]),
                 reservation_id=payload.get("reservationId"),
                 epoch=self.link.epoch,
                 clock_ok=believable(at, incoming.received_at),
@@ -145,7 +145,7 @@ class V16(Dialect):
                 ref=ref,
                 at=at,
                 received_at=incoming.received_at,
-                meter_mwh=_register(payload["meterStop"]),
+                meter_mwh=metering.milliwatt_hours(payload["meterStop"]),
                 token_uid=payload.get("idTag", ""),
                 reason=payload.get("reason", "Local"),
                 numbered=True,
@@ -364,8 +364,3 @@ def id_tag_info(verdict: Verdict) -> Payload:
     if verdict.expires_at:
         info["expiryDate"] = utc_text(verdict.expires_at)
     return info
-
-
-def _register(wh: int) -> int | None:
-    """A register in mWh; None where no 64-bit column could hold it."""
-    return wh * MWH if -fastpath.MAX_INTEGER < wh < fastpath.MAX_INTEGER else None

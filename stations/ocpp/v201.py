@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from ocpp.v201 import call
 from ocpp.v201.enums import Action
 
+from monitoring import metering
 from monitoring.authorization import Verdict
 from monitoring.facts import Start, Stop, Update
 from monitoring.metering import Sampled
@@ -18,7 +19,7 @@ from stations.ocpp import fastpath, pool
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
 from stations.ocpp.fastpath import Violation
-from stations.ocpp.measurements import moments, register_of
+from stations.ocpp.measurements import moments
 from stations.ocpp.times import read_time, utc_text
 from stations.presence import Boot, Status, believable
 
@@ -153,7 +154,7 @@ class V201(Dialect):
             return "starts", Start(
                 self.station_id,
                 evse=evse.get("id", 0),
-                meter_mwh=register_of(readings, "Transaction.Begin"),
+                meter_mwh=metering.begin_register(readings),
                 remote_start_id=info.get("remoteStartId"),
                 reservation_id=payload.get("reservationId"),
                 epoch=self.link.epoch,
@@ -163,7 +164,7 @@ class V201(Dialect):
         return "stops", Stop(
             self.station_id,
             evse=evse.get("id"),
-            meter_mwh=register_of(readings, "Transaction.End"),
+            meter_mwh=metering.end_register(readings),
             reason=info.get("stoppedReason", "Local"),
             epoch=self.link.epoch,
             clock_ok=clock_ok,
