@@ -62,7 +62,7 @@ bench-chaos: setup-dev programs  ## kill -9 in the middle: nothing acknowledged 
 
 cluster: setup  ## the production shape on this machine: PostgreSQL, Redis, nginx, two gateways
 	deploy/setup.sh programs postgres redis-server nginx
-	exec $(PY) deploy/cluster.py
+	exec $(PY) -m deploy.cluster
 
 clean:  ## remove .venv and caches; keeps var/, where the data is
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import resolve
 
 from stations import journal
+
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def acting_user(
@@ -16,5 +20,22 @@ def acting_user(
         user = request.user if request.user.is_authenticated else None
         with journal.acting_as(user):
             return get_response(request)
+
+    return middleware
+
+
+def probes(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Answer health checks and metrics under any host name and without TLS.
+
+    Load balancers, containers and Prometheus ask by address. These pages trust no header.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path in PROBES:
+            answer: HttpResponseBase = resolve(request.path).func(request)
+            return answer
+        return get_response(request)
 
     return middleware

@@ -174,7 +174,15 @@ def serve(sock: socket.socket, with_tasks: bool) -> None:
 def work(concurrency: int) -> None:
     """Run the worker role: a pool of processes, replaced when PDF rendering has grown them."""
     celery_app.worker_main(
-        ["worker", "--loglevel", "WARNING", "--concurrency", str(concurrency), "--without-gossip"]
+        [
+            "--quiet",
+            "worker",
+            "--loglevel",
+            "WARNING",
+            "--concurrency",
+            str(concurrency),
+            "--without-gossip",
+        ]
     )
 
 

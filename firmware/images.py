@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,33 @@ def detect_scheme(digest: bytes, certificate_pem: str, signature_b64: str) -> st
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What reading a release's file once tells. `scheme` is FirmwareImage.Scheme, "" unsigned."""
+
+    size: int
+    sha256: str
+    md5: str
+    scheme: str
+
+
+def verify(file: "File[bytes]", signature: str, certificate: str) -> FileFacts:
+    """Read the file once, check its signature, rewind it. Raises ImageError."""
+    signature, certificate = "".join(signature.split()), certificate.strip()
+    if bool(signature) != bool(certificate):
+        raise SignatureInvalid(_("Give the signature and the certificate, or neither."))
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    for chunk in file.chunks(CHUNK):
+        sha256.update(chunk)
+        md5.update(chunk)
+        size += len(chunk)
+    file.seek(0)
+    if not size:
+        raise ImageError(_("The file is empty."))
+    scheme = detect_scheme(sha256.digest(), certificate, signature) if signature else ""
+    return FileFacts(size, sha256.hexdigest(), md5.hexdigest(), scheme)
+
+
 def add(
     file: "File[bytes]",
     *,
@@ -102,33 +130,22 @@ def add(
 
     Raises ImageError.
     """
-    signature, certificate = "".join(signature.split()), certificate.strip()
-    if bool(signature) != bool(certificate):
-        raise SignatureInvalid(_("Give the signature and the certificate, or neither."))
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    for chunk in file.chunks(CHUNK):
-        sha256.update(chunk)
-        md5.update(chunk)
-        size += len(chunk)
-    if not size:
-        raise ImageError(_("The file is empty."))
-    scheme = detect_scheme(sha256.digest(), certificate, signature) if signature else ""
+    file_facts = verify(file, signature, certificate)
     image = FirmwareImage(
         vendor=vendor.strip(),
         model=model.strip(),
         version=version.strip(),
         also_reported_as=also_reported_as or [],
         filename=_safe_name(file.name or "firmware.bin"),
-        size=size,
-        sha256=sha256.hexdigest(),
-        md5=md5.hexdigest(),
-        signature=signature,
-        certificate=certificate,
-        signature_scheme=scheme,
+        size=file_facts.size,
+        sha256=file_facts.sha256,
+        md5=file_facts.md5,
+        signature="".join(signature.split()),
+        certificate=certificate.strip(),
+        signature_scheme=file_facts.scheme,
         notes=notes,
         created_by=by,
     )
-    file.seek(0)
     try:
         with transaction.atomic():
             image.file.save(image.filename, file, save=False)

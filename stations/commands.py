@@ -166,6 +166,8 @@ def claim(command: Command, *, epoch: int, message_id: str, action: str, request
         request=request,
     )
     live.touch(f"command-{command.pk}", f"station-{command.station_id}")
+    if command.batch_id:
+        live.touch(f"commandbatch-{command.batch_id}")
     return bool(moved)
 
 

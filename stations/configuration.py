@@ -193,6 +193,21 @@ def key_of(item: Mapping[str, Any], attribute: str = "Actual") -> Key:
     )
 
 
+def want(station: Station, text: str, value: str) -> Variable:
+    """Remember what a variable is wanted to be; what the station reports is compared with it.
+
+    Raises BadKey. A secret is not kept: an unsaved row is returned.
+    """
+    key = Key(name=text.strip()) if station.version == "1.6" else parse_key(text)
+    wanted = {name: getattr(key, name) for name in Key.__slots__}
+    if key.name in SECRET_KEYS:
+        return Variable(station=station, **wanted)
+    row, _ = Variable.objects.update_or_create(
+        station=station, **wanted, defaults={"wanted": value, "pushed_at": timezone.now()}
+    )
+    return row
+
+
 def drift(station: Station) -> list[Variable]:
     """Return the variables whose reported value differs from the wanted one."""
     wanted = station.variables.exclude(wanted__isnull=True)

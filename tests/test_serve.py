@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 from django.contrib.auth import authenticate
+from django.test import Client
 
 from config import serve
 from config.management.commands.run import first_login
@@ -71,9 +72,10 @@ def test_the_second_start_on_the_same_data_is_quick_and_shows_no_password(start:
     assert "password" in server.output
     server.kill()
     server.log.write_text("")
-    began = time.monotonic()
     server.start()
-    assert time.monotonic() - began < 5
+    assert server.process is not None
+    times = psutil.Process(server.process.pid).cpu_times()
+    assert times.user + times.system < 5  # of the processor, whatever else the machine does
     assert "password" not in server.output
 
 
@@ -163,3 +165,12 @@ def test_a_name_for_the_environment_file_is_honoured(tmp_path: Path) -> None:
         VAR_DIR=str(tmp_path),
     )
     assert json.loads(done.stdout) == "CHF"
+
+
+@pytest.mark.django_db
+def test_health_answers_by_address_and_without_tls(client: Client, settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["charge.example"], True
+    assert client.get("/healthz", HTTP_HOST="10.0.0.7").content == b"ok"
+    assert client.get("/readyz", HTTP_HOST="10.0.0.7").json()["database"] == "ok"
+    assert client.get("/admin/", HTTP_HOST="10.0.0.7").status_code == 400
+    assert client.get("/admin/", HTTP_HOST="charge.example").status_code == 301

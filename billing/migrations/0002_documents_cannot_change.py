@@ -38,7 +38,7 @@ CREATE CONSTRAINT TRIGGER billing_posting_balances AFTER INSERT ON billing_posti
 def protect(apps, schema_editor):
     """Create the triggers."""
     if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(POSTGRESQL)
+        schema_editor.execute(POSTGRESQL, params=None)  # its percent signs are text
         for table, words in GUARDED.items():
             schema_editor.execute(
                 f"CREATE OR REPLACE TRIGGER {table}_guard BEFORE UPDATE OR DELETE ON {table} "

@@ -1,5 +1,5 @@
 """The back office's pages of charging and health."""
 
-from monitoring.admin import incidents
+from monitoring.admin import incidents, sessions
 
-__all__ = ["incidents"]
+__all__ = ["incidents", "sessions"]

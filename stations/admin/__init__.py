@@ -1,0 +1,5 @@
+"""The back office's pages of the stations app."""
+
+from stations.admin import assets, frames, history, orders, people
+
+__all__ = ["assets", "frames", "history", "orders", "people"]

@@ -21,18 +21,21 @@ from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from django.utils.timesince import timesince
-from django.utils.translation import gettext as _
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from unfold.admin import ModelAdmin
 
 from stations import journal
+from stations.looks import ago, chip, duration, kw, kwh, moment
 from stations.models import Site, Station
+
+__all__ = [
+    "Facts", "StaffAdmin", "ago", "chip", "described", "duration", "in_scope", "kw", "kwh",
+    "moment", "section", "sections",
+]  # fmt: skip
 
 COUNT_CAP = 10_000  # a list says at most this many rows; counting further is not worth the wait
 XLSX_ROWS = 1_048_575
@@ -58,69 +61,28 @@ def in_scope(
     return rows if sites is None else rows.filter(**{f"{site_path}__in": sites})
 
 
-# --- small pieces of HTML -------------------------------------------------------------------------
+# --- sections other apps add to a page ----------------------------------------------------------
+
+Section = Callable[[HttpRequest, Any], SafeString | str]
+SECTIONS: dict[str, list[Section]] = {}
 
 
-def chip(text: Any, tone: str = "", *, title: str = "", href: str = "") -> SafeString:
-    """Return a coloured word. Tones: green, blue, amber, red, violet, grey (the default)."""
-    tag = format_html('a href="{}"', href) if href else SafeString("span")
-    return format_html(
-        '<{} class="chip {}"{}>{}</{}>',
-        tag,
-        tone or "grey",
-        format_html(' title="{}"', title) if title else "",
-        text,
-        SafeString("a" if href else "span"),
-    )
+def section(page: str) -> Callable[[Section], Section]:
+    """Register a function that returns a card's HTML for a page (`station`, `session`), or ''.
 
-
-def ago(at: datetime | None, never: str = "–") -> SafeString:
-    """Return a moment as “5 minutes ago”; the page keeps it fresh, the title is the exact time."""
-    if at is None:
-        return format_html('<span class="quiet">{}</span>', never)
-    short = timesince(at, depth=1)
-    return format_html(
-        '<time class="ago" datetime="{}" title="{}">{}</time>',
-        at.isoformat(),
-        at.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        _("%(time)s ago") % {"time": short},
-    )
-
-
-def moment(at: datetime | None, style: str = "short") -> SafeString:
-    """Return a moment in the reader's own time zone (UTC without JavaScript).
-
-    Styles: short (date and time), time, long (with seconds).
+    Lower apps own the page, higher ones add to it: billing puts the price on the session's page.
     """
-    if at is None:
-        return format_html('<span class="quiet">{}</span>', "–")
-    return format_html(
-        '<time class="moment" data-style="{}" datetime="{}">{}</time>',
-        style,
-        at.isoformat(),
-        at.strftime("%H:%M:%S" if style == "time" else "%Y-%m-%d %H:%M"),
-    )
+
+    def register(function: Section) -> Section:
+        SECTIONS.setdefault(page, []).append(function)
+        return function
+
+    return register
 
 
-def duration(start: datetime | None, end: datetime | None) -> str:
-    """Return the time between two moments as `1 h 05 min`; the end may still be open."""
-    if start is None:
-        return "–"
-    seconds = int(((end or timezone.now()) - start).total_seconds())
-    if seconds < 60:
-        return f"{max(seconds, 0)} s"
-    hours, minutes = divmod(seconds // 60, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-
-
-def kwh(wh: int | None) -> str:
-    """Return Wh as `12.34 kWh`, rounded down like the bill."""
-    return "–" if wh is None else f"{wh // 10 / 100:.2f} kWh"
-
-
-def kw(w: float | None) -> str:
-    """Return W as `11.0 kW`."""
-    return "–" if w is None else f"{w / 1000:.1f} kW"
+def sections(page: str, request: HttpRequest, thing: Any) -> list[SafeString | str]:
+    """Return what the other apps show on a page of `thing`."""
+    return [html for function in SECTIONS.get(page, ()) if (html := function(request, thing))]
 
 
 # --- lists ----------------------------------------------------------------------------------------
@@ -171,10 +133,14 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the list; tell the template what keeps it alive."""
-        return super().changelist_view(  # type: ignore[no-any-return]
+        response: Any = super().changelist_view(
             request,
             {"live": self.live, "live_every_s": self.live_every_s} | (extra_context or {}),
         )
+        shown = (getattr(response, "context_data", None) or {}).get("cl")
+        if shown is not None and not shown.query and not shown.has_active_filters:
+            shown.full_result_count = shown.result_count  # no “(show all)” where all are shown
+        return response  # type: ignore[no-any-return]
 
     # exports
 

@@ -25,11 +25,19 @@ class Command(BaseCommand):
             "--processes", type=int, default=os.cpu_count() or 2, help="of the role worker"
         )
         parser.add_argument(
+            "--prepare",
+            action="store_true",
+            help="migrate, collect static files, create the first login, and stop there",
+        )
+        parser.add_argument(
             "--demo", action="store_true", help="with a small living network of simulated stations"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         role = options["role"]
+        if options["prepare"]:
+            self._prepare(options["host"], options["port"])
+            return
         try:
             serve.check_role(role)
             if role == "worker":
@@ -44,12 +52,14 @@ class Command(BaseCommand):
 
     def _serve(self, role: str, sock: socket.socket, options: dict[str, Any]) -> None:
         if role == "all":
-            call_command("migrate", interactive=False, verbosity=0)
-            if not settings.DEBUG:
-                call_command("collectstatic", interactive=False, verbosity=0)
-            login = first_login()
-            self._welcome(options["host"], options["port"], login)
+            self._prepare(options["host"], options["port"])
         serve.serve(sock, with_tasks=role == "all")
+
+    def _prepare(self, host: str, port: int) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        if not settings.DEBUG:
+            call_command("collectstatic", interactive=False, verbosity=0)
+        self._welcome(host, port, first_login())
 
     def _welcome(self, host: str, port: int, login: tuple[str, str] | None) -> None:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared only

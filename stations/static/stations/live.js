@@ -24,9 +24,9 @@
   const relative = new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "auto", style: "short" });
   const steps = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   const styles = {
-    short: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" },
-    time: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
-    long: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" },
+    short: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
+    time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+    long: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
     day: { weekday: "long", year: "numeric", month: "long", day: "numeric" },
   };
   function tellTimes(root) {
@@ -148,7 +148,18 @@
 
   document.addEventListener("htmx:afterSettle", (event) => { tellTimes(event.target); subscribe(); });
 
-  /* --- dialogs: an answer that carries X-Reload shows the page anew ------------------------ */
+  /* --- small manners of the pages --------------------------------------------------------- */
+  // Live tail: the region of that id is asked for again every two seconds while the button is down.
+  let tail = 0;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-tail]");
+    if (!button) return;
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    button.querySelector(".dot").className = on ? "dot green pulse" : "dot grey";
+    clearInterval(tail);
+    if (on) tail = setInterval(() => { const el = document.getElementById(button.dataset.tail); if (el && !document.hidden) refresh(el); }, 2000);
+  });
   document.addEventListener("keydown", (event) => {
     const row = event.target.closest?.("[data-href]");
     if (row && event.key === "Enter" && event.target === row) location.href = row.dataset.href;

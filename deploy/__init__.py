@@ -1,0 +1,1 @@
+"""Running the product: on this machine, in containers, under systemd, behind nginx."""
