@@ -9,7 +9,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from math import isfinite
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
@@ -17,6 +19,7 @@ import orjson
 from stations.presence import believable
 
 REGISTER: Final = "Energy.Active.Import.Register"
+PERIODIC: Final = "Sample.Periodic"
 MAX_MWH: Final = 10**15  # 1 TWh: no meter's register is larger
 MAX_SESSION_MWH: Final = 5 * 10**9  # 5 MWh: no session takes more; beyond it a register is nonsense
 TOLERANCE_MWH: Final = 10_000  # 10 Wh: chargers truncate and round on their own
@@ -81,12 +84,12 @@ MEASURED: Final = (
 )
 
 
+_content = attrgetter(*MEASURED)
+
+
 def digest(fact: Sampled) -> int:
     """Return 63 bits of context and content: the same for a retransmission, and only for one."""
-    content = orjson.dumps(
-        (fact.context, *(getattr(fact, name) for name in MEASURED)),
-        option=orjson.OPT_SORT_KEYS,
-    )
+    content = orjson.dumps((fact.context, _content(fact)), option=orjson.OPT_SORT_KEYS)
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) >> 1
 
 
@@ -177,17 +180,26 @@ def read(
     `at` is its timestamp, parsed. Values that are no finite number, out of range or of an unknown
     kind are kept in `extra` as they came.
     """
-    by_context: dict[str, list[dict[str, Any]]] = {}
+    contents: dict[str, _Content] = {}
+    inside: list[dict[str, Any]] = []  # measured elsewhere than at the outlet: counts after it
     for item in meter_value.get("sampledValue") or []:
-        by_context.setdefault(item.get("context") or "Sample.Periodic", []).append(item)
+        if item.get("location", "Outlet") != "Outlet":
+            inside.append(item)
+            continue
+        context = item.get("context") or PERIODIC
+        if context not in contents:
+            contents[context] = _Content()
+        contents[context].take(item)
+    for item in inside:
+        contents.setdefault(item.get("context") or PERIODIC, _Content()).take(item)
     found = []
-    for context, items in by_context.items():
-        content = _Content()
-        for item in sorted(items, key=_location_rank):
-            content.take(item)
+    for context, content in contents.items():
         columns = content.columns()
         common = (station_id, ref, evse, at, received_at, context)
-        found.append(Sampled(*common, **columns, signed=(content.signed or [""])[0]))
+        if not content.signed:
+            found.append(Sampled(*common, **columns))
+            continue
+        found.append(Sampled(*common, **columns, signed=content.signed[0]))
         found += [Sampled(*common, signed=record) for record in content.signed[1:]]
     return found
 
@@ -214,16 +226,12 @@ def milliwatt_hours(value: Any, unit: str = "Wh") -> int | None:
     number = _number(value)
     if number is None:
         return None
-    mwh = int(number * _UNITS.get(unit, Decimal(1)) * 1000)
+    mwh = round(number * _UNITS.get(unit, 1.0) * 1000)
     return mwh if 0 <= mwh <= MAX_MWH else None
 
 
-_UNITS: Final = {
-    "kWh": Decimal(1000),
-    "kW": Decimal(1000),
-    "kvarh": Decimal(1000),
-    "mA": Decimal("0.001"),
-}
+# Double precision is exact here: 10^15 mWh is a third of 2^53's range, beyond it is refused.
+_UNITS: Final = {"kWh": 1000.0, "kW": 1000.0, "kVA": 1000.0, "mA": 0.001}
 _KNOWN_UNITS: Final = {
     "Energy": {"Wh", "kWh", "varh", "kvarh"},
     "Power": {"W", "kW", "VA", "kVA", "var", "kvar"},
@@ -233,6 +241,7 @@ _KNOWN_UNITS: Final = {
     "Temperature": {"Celsius", "Celcius", "Fahrenheit", "K"},
 }
 _PHASES: Final = {"L1": "L1", "L2": "L2", "L3": "L3", "L1-N": "L1", "L2-N": "L2", "L3-N": "L3"}
+_ALL_PHASES: Final = ({"L1"}, {"L1", "L2", "L3"})
 _SUMMED: Final = {
     REGISTER: "register_mwh",
     "Energy.Active.Export.Register": "export_mwh",
@@ -244,29 +253,49 @@ _PLAIN: Final = {
     "SoC": "soc_percent",
     "Temperature": "temperature_c",
 }
+_CURRENT: Final = "Current.Import"
+_VOLTAGE: Final = "Voltage"
+_WANTED: Final = frozenset({*_SUMMED, *_PLAIN, _CURRENT, _VOLTAGE})
+_VOLTAGE_PHASES: Final = ("", "L1-N", "L1", "L2-N", "L2", "L3-N", "L3", "L1-L2")
 
 
-def _location_rank(item: dict[str, Any]) -> int:
-    """Outlet counts before other places of measurement (it is also the default)."""
-    return 0 if item.get("location", "Outlet") == "Outlet" else 1
-
-
-def _number(value: Any) -> Decimal | None:
+def _number(value: Any) -> float | None:
     """Return a finite number, from text or JSON number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if type(value) is str:
+        if "_" in value:  # Python would read 1_000
+            return None
+    elif type(value) is not float and type(value) is not int:
         return None
     try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
-    return number if number.is_finite() and number.adjusted() < 30 else None
+    return number if isfinite(number) else None
+
+
+@lru_cache(maxsize=1024)
+def _conversion(measurand: str, unit: str, multiplier: int) -> tuple[float, float, str]:
+    """Return factor and offset to Wh, W, A, V, percent or °C, and a flag for a strange unit."""
+    known = _KNOWN_UNITS.get(measurand.partition(".")[0])
+    flag = "unit" if unit and known and unit not in known else ""
+    if flag:
+        unit = ""
+    if not -12 <= multiplier <= 12:
+        return 0.0, 0.0, "bad-multiplier"
+    factor = 10.0**multiplier * _UNITS.get(unit, 1.0)
+    if unit == "Fahrenheit":
+        return factor * 5 / 9, -32 * 5 / 9, flag
+    return factor, -273.15 if unit == "K" else 0.0, flag
 
 
 class _Content:
     """Collects the sampled values of one moment and context."""
 
+    __slots__ = ("flags", "phased", "rest", "signed", "whole")
+
     def __init__(self) -> None:
-        self.values: dict[tuple[str, str], Decimal] = {}  # (measurand, phase) → base unit
+        self.whole: dict[str, float] = {}  # measurand → value in its base unit
+        self.phased: dict[str, dict[str, float]] = {}  # measurand → phase → value
         self.rest: list[dict[str, Any]] = []
         self.signed: list[str] = []
         self.flags: set[str] = set()
@@ -276,43 +305,38 @@ class _Content:
         if item.get("format") == "SignedData":  # 1.6: the value is the signed record
             self.signed.append(str(item.get("value", "")))
             return
-        if item.get("signedMeterValue"):  # 2.x: beside the plain value
+        if "signedMeterValue" in item:  # 2.x: beside the plain value
             self.signed.append(orjson.dumps(item["signedMeterValue"]).decode())
             item = {name: value for name, value in item.items() if name != "signedMeterValue"}
         measurand = item.get("measurand") or REGISTER
-        number = self._scaled(measurand, item)
-        key = (measurand, item.get("phase") or "")
-        wanted = measurand in _SUMMED or measurand in _PLAIN or measurand in _ELECTRIC
-        if number is None or not wanted or key in self.values:
+        number = self._in_base_unit(measurand, item)
+        phase = item.get("phase")
+        values = self.phased.setdefault(measurand, {}) if phase else self.whole
+        key = phase or measurand
+        if number is None or measurand not in _WANTED or key in values:
             self.rest.append(item)
         else:
-            self.values[key] = number
+            values[key] = number
 
-    def _scaled(self, measurand: str, item: dict[str, Any]) -> Decimal | None:
+    def _in_base_unit(self, measurand: str, item: dict[str, Any]) -> float | None:
         """Return the value in Wh, W, A, V, percent or °C; None where it cannot be."""
         number = _number(item.get("value"))
         if number is None:
             self.flags.add("bad-value")
             return None
-        of = item.get("unitOfMeasure") or {}
-        unit = item.get("unit") or of.get("unit") or ""
-        known = _KNOWN_UNITS.get(measurand.partition(".")[0])
-        if unit and known and unit not in known:
-            self.flags.add("unit")
-            unit = ""
-        multiplier = of.get("multiplier", 0)
-        if not -12 <= multiplier <= 12:
-            self.flags.add("unit")
-            return None
-        number = number.scaleb(multiplier) * _UNITS.get(unit, Decimal(1))
-        if unit == "Fahrenheit":
-            number = (number - 32) * 5 / 9
-        elif unit == "K":
-            number -= Decimal("273.15")
-        if abs(number) * 1000 > MAX_MWH:
+        unit, multiplier = item.get("unit") or "", 0
+        if of := item.get("unitOfMeasure"):
+            unit, multiplier = of.get("unit") or "", of.get("multiplier") or 0
+        factor, offset, flag = _conversion(measurand, unit, multiplier)
+        number = number * factor + offset
+        if flag:
+            self.flags.add(flag)
+            if not factor:
+                return None
+        if abs(number) > MAX_MWH / 1000:
             self.flags.add("huge")
             return None
-        if number < 0 and "Register" in measurand:
+        if number < 0 and measurand.endswith(".Register"):
             self.flags.add("negative-value")
             return None
         if measurand == "SoC" and not 0 <= number <= 100:
@@ -323,55 +347,47 @@ class _Content:
     def columns(self) -> dict[str, Any]:
         """Return the reading's columns."""
         found: dict[str, Any] = {}
-        for measurand, column in _SUMMED.items():
-            total = self._total(measurand)
-            if total is not None:
-                energy_column = column.endswith("_mwh")
-                found[column] = round(total * 1000) if energy_column else float(total)
-        for measurand, column in _PLAIN.items():
-            if (value := self.values.get((measurand, ""))) is not None:
-                found[column] = float(value)
+        for measurand, value in self.whole.items():
+            if column := _SUMMED.get(measurand) or _PLAIN.get(measurand):
+                found[column] = value
+        for measurand, phases in self.phased.items():
+            if measurand in _SUMMED and measurand not in self.whole:
+                self._sum(measurand, phases, found)
+        for column in ("register_mwh", "export_mwh"):
+            if column in found:
+                found[column] = round(found[column] * 1000)
         self._electric(found)
         if self.rest:
             found["extra"] = {"values": self.rest}
-        found["flags"] = tuple(sorted(self.flags))
+        if self.flags:
+            found["flags"] = tuple(sorted(self.flags))
         return found
 
-    def _total(self, measurand: str) -> Decimal | None:
-        """Return the unphased value, else the sum of the phases (L1 alone: a one-phase meter)."""
-        if (whole := self.values.get((measurand, ""))) is not None:
-            return whole
-        phases = {
-            _PHASES[phase]: value
-            for (name, phase), value in self.values.items()
-            if name == measurand and phase in _PHASES
-        }
-        if phases and phases.keys() not in ({"L1"}, {"L1", "L2", "L3"}):
+    def _sum(self, measurand: str, phases: dict[str, float], found: dict[str, Any]) -> None:
+        """Sum the phases where all are there (L1 alone: a one-phase meter)."""
+        known = {_PHASES[phase]: value for phase, value in phases.items() if phase in _PHASES}
+        if known.keys() in _ALL_PHASES:
+            found[_SUMMED[measurand]] = sum(known.values())
+        elif phases:
             self.flags.add("phases")
             self.rest += [
-                {"measurand": measurand, "phase": phase, "value": str(value)}
+                {"measurand": measurand, "phase": phase, "value": value}
                 for phase, value in phases.items()
             ]
-            return None
-        return sum(phases.values(), Decimal(0)) if phases else None
 
     def _electric(self, found: dict[str, Any]) -> None:
-        amps = {
-            _PHASES[phase]: float(value)
-            for (name, phase), value in self.values.items()
-            if name == "Current.Import" and phase in _PHASES
-        }
-        for phase, value in amps.items():
-            found[f"current_{phase.lower()}_a"] = value
-        if (whole := self.values.get(("Current.Import", ""))) is not None:
-            found["current_a"] = float(whole)
-        elif amps:
+        amps = self.phased.get(_CURRENT)
+        if amps:
+            for phase, value in amps.items():
+                if phase in _PHASES:
+                    found[f"current_{_PHASES[phase].lower()}_a"] = value
             found["current_a"] = max(amps.values())
-        volts = {phase: v for (name, phase), v in self.values.items() if name == "Voltage"}
-        for phase in ("", "L1-N", "L1", "L2-N", "L2", "L3-N", "L3", "L1-L2"):
-            if phase in volts:
-                found["voltage_v"] = float(volts[phase])
-                break
-
-
-_ELECTRIC: Final = frozenset({"Current.Import", "Voltage"})
+        if _CURRENT in self.whole:
+            found["current_a"] = self.whole[_CURRENT]
+        volts = self.phased.get(_VOLTAGE, {})
+        if _VOLTAGE in self.whole:
+            found["voltage_v"] = self.whole[_VOLTAGE]
+        elif volts:
+            phase = next((one for one in _VOLTAGE_PHASES if one in volts), "")
+            if phase:
+                found["voltage_v"] = volts[phase]
