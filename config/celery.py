@@ -25,6 +25,15 @@ app.conf.beat_schedule = {
         "task": "billing.tasks.invoice_house_accounts",
         "schedule": crontab(hour="3", minute="17"),
     },
+    "sessions due": {"task": "monitoring.tasks.close_sessions", "schedule": 30.0},
+    "room for readings": {
+        "task": "monitoring.tasks.keep_readings",
+        "schedule": crontab(hour="1", minute="7"),
+    },
+    "frames kept": {
+        "task": "stations.tasks.keep_frames",
+        "schedule": crontab(hour="1", minute="37"),
+    },
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
     "payments due": {"task": "billing.tasks.reconcile_payments", "schedule": 15.0},
     "payments' books": {"task": "billing.tasks.sweep_payments", "schedule": 3600.0},

@@ -28,7 +28,7 @@ def follow(facts: Sequence[Bay]) -> list[None]:
     keys = {(fact.station_id, fact.evse, fact.connector) for fact in facts}
     connectors = rows.connectors(keys)
     held: dict[int | None, list[Row]] = {}
-    for row in rows.open_on({bay.id for bay in connectors.values()}):
+    for row in rows.open_on({(key[0], bay.id) for key, bay in connectors.items()}):
         held.setdefault(row.connector_id, []).append(row)
     if not held:
         return [None] * len(facts)

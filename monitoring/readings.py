@@ -167,7 +167,7 @@ def _owners(facts: Sequence[Sampled]) -> list[Row | None]:
     bays = rows.connectors(keys)
     held = {row.id: row for row in known.values()}
     on: dict[int | None, Row] = {}
-    for row in rows.open_on({bay.id for bay in bays.values()}):
+    for row in rows.open_on({(key[0], bay.id) for key, bay in bays.items()}):
         on[row.connector_id] = held.get(row.id, row)
     for i in lost:
         evse = {b.id for key, b in bays.items() if key[:2] == (facts[i].station_id, facts[i].evse)}

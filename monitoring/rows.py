@@ -145,11 +145,15 @@ def by_id(ids: Iterable[int]) -> dict[int, Row]:
     return {row.id: row for row in map(_row, found)}
 
 
-def open_on(connector_ids: Iterable[int]) -> list[Row]:
-    """Return the sessions not yet closed on these connectors, oldest first, locked."""
-    pairs = [(one,) for one in connector_ids]
+def open_on(places: Iterable[tuple[int, int]]) -> list[Row]:
+    """Return the sessions not yet closed at these (station, connector), oldest first, locked."""
     found = bulk.select(
-        Session, COLUMNS, ("connector_id",), pairs, where="t.closed_at IS NULL", lock=True
+        Session,
+        COLUMNS,
+        ("station_id", "connector_id"),
+        places,
+        where="t.closed_at IS NULL",
+        lock=True,
     )
     return [_row(one) for one in found]
 

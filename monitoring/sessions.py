@@ -209,10 +209,10 @@ def _ensured_bays(
 
 def _supersede(made: Iterable[Row]) -> None:
     """A new session on a connector proves the one before over: close it, or wait for its stop."""
-    newest = {row.connector_id: row for row in made}
+    newest = {(row.station_id, row.connector_id): row for row in made if row.connector_id}
     older = []
-    for row in rows.open_on([one for one in newest if one is not None]):
-        new = newest[row.connector_id]
+    for row in rows.open_on(newest):
+        new = newest[row.station_id, row.connector_id or 0]
         if row.id == new.id or row.started_at > new.started_at:
             continue
         if row.state == Session.State.STOPPED:

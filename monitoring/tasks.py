@@ -2,7 +2,10 @@
 
 from celery import shared_task
 
-from monitoring import alerts, notices
+from monitoring import alerts, notices, sessions
+from stations import partitions
+
+READINGS = partitions.Table("monitoring_reading")
 
 
 @shared_task(name="monitoring.tasks.evaluate_rules")
@@ -16,3 +19,15 @@ def send_notices() -> None:
     """Tell contacts of incidents: write what is due into the outbox and send it."""
     notices.plan()
     notices.deliver()
+
+
+@shared_task(name="monitoring.tasks.close_sessions")
+def close_sessions() -> None:
+    """Close sessions whose deadline passed or whose station fell silent."""
+    sessions.close_due()
+
+
+@shared_task(name="monitoring.tasks.keep_readings")
+def keep_readings() -> None:
+    """Make room for the next months' readings. They are evidence of bills: none is dropped."""
+    partitions.ensure(READINGS)

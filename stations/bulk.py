@@ -1,8 +1,9 @@
 """Set-based statements for the writer's lanes: many rows, one statement, both databases.
 
 Rows are dicts of column → Python value, all with the same keys. PostgreSQL gets them as one JSON
-parameter (`json_to_recordset`: packed in C, bound by the server, one prepared statement for every
-batch size); SQLite by `executemany`. The model gives table and types, so rows read like the model.
+parameter (`json_to_recordset`: packed in C, bound by the server) and plans each batch anew, since a
+plan made while a table was small is a trap once it has grown; SQLite by `executemany`. The model
+gives table and types, so rows read like the model.
 """
 
 # ruff: noqa: S608  (table and column names come from models, values are always bound)
@@ -38,7 +39,7 @@ def insert_new(model: type[models.Model], rows: Sequence[Row]) -> set[int]:
         insert(model, rows)
         return {row["id"] for row in rows}
     sql = _insert_sql("postgresql", model, tuple(rows[0]), True) + " RETURNING id"
-    return {row[0] for row in _postgres().execute(sql, [orjson.dumps(rows).decode()])}
+    return {row[0] for row in _postgres(sql, [_packed(rows)])}
 
 
 def update(model: type[models.Model], rows: Sequence[Row]) -> None:
@@ -67,7 +68,7 @@ def select(
     sql = _select_sql(connection.vendor, model, tuple(columns), tuple(by), where, lock)
     documents = [i for i, name in enumerate(columns) if _is_json(model, name)]
     if connection.vendor == "postgresql":
-        found = _postgres().execute(sql, [orjson.dumps(rows).decode()]).fetchall()
+        found = _postgres(sql, [_packed(rows)]).fetchall()
         return [_unpacked(row, documents) for row in found] if documents else found
     with connection.cursor() as cursor:
         cursor.execute(sql, [json.dumps(rows)])
@@ -80,7 +81,7 @@ def next_ids(model: type[models.Model], count: int) -> list[int]:
     """Take `count` primary keys: rising, and never given again once committed."""
     table = model._meta.db_table
     if connection.vendor == "postgresql":
-        rows = _postgres().execute(
+        rows = _postgres(
             "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)",
             [table, count],
         )
@@ -94,7 +95,7 @@ def next_ids(model: type[models.Model], count: int) -> list[int]:
 
 def _execute(sql: str, model: type[models.Model], rows: Sequence[Row]) -> None:
     if connection.vendor == "postgresql":
-        _postgres().execute(sql, [orjson.dumps(rows).decode()])
+        _postgres(sql, [_packed(rows)])
         return
     names = tuple(rows[0])
     times = [name for name in names if _is_time(model, name)]
@@ -103,11 +104,29 @@ def _execute(sql: str, model: type[models.Model], rows: Sequence[Row]) -> None:
         cursor.executemany(sql, [_to_sqlite(row, times, documents) for row in rows])
 
 
-def _postgres() -> "psycopg.Cursor[Any]":
-    """Return a cursor that binds on the server and prepares: Django's own does neither."""
+def _postgres(sql: str, values: Sequence[Any]) -> "psycopg.Cursor[Any]":
+    """Run `sql` with values bound by the server (Django's own cursor pastes them into the text)."""
     connection.ensure_connection()
     assert connection.connection is not None  # noqa: S101
-    return psycopg.Cursor(connection.connection)
+    return psycopg.Cursor(connection.connection).execute(sql, values, prepare=False)
+
+
+def _packed(rows: Sequence[Row]) -> str:
+    """Return rows as JSON text. PostgreSQL's text has no NUL: a replacement character stands in."""
+    packed = orjson.dumps(rows)
+    if b"\\u0000" in packed:
+        packed = orjson.dumps([{name: _without_nul(row[name]) for name in row} for row in rows])
+    return packed.decode()
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {name: _without_nul(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nul(one) for one in value]
+    return value
 
 
 # --- statements -----------------------------------------------------------------------------------

@@ -1,8 +1,14 @@
 """Slow work of the stations app. Every task finds its work in rows and is idempotent."""
 
-from celery import shared_task
+from datetime import timedelta
 
-from stations import commands, journal
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from stations import commands, journal, partitions
+
+FRAMES = partitions.Table("stations_message", weekly=True)
 
 
 @shared_task(name="stations.tasks.react")
@@ -21,3 +27,10 @@ def sweep_journal() -> None:
 def sweep_commands() -> None:
     """End commands that expired or were never answered."""
     commands.sweep()
+
+
+@shared_task(name="stations.tasks.keep_frames")
+def keep_frames() -> None:
+    """Make room for the next weeks' frames; let those older than FRAMES_KEPT_DAYS go."""
+    partitions.ensure(FRAMES)
+    partitions.prune(FRAMES, timezone.now() - timedelta(days=settings.FRAMES_KEPT_DAYS))

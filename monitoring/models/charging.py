@@ -27,7 +27,9 @@ class Session(models.Model):
         REGISTERS = "registers", _("start and stop registers")
         PROVISIONAL = "provisional", _("last plausible register")
 
-    station = models.ForeignKey(Station, models.PROTECT, related_name="sessions")
+    station = models.ForeignKey(  # session_once is its index
+        Station, models.PROTECT, related_name="sessions", db_index=False
+    )
     connector = models.ForeignKey(
         Connector, models.SET_NULL, null=True, blank=True, related_name="sessions"
     )
@@ -39,7 +41,6 @@ class Session(models.Model):
     )
     natural_key = models.CharField(
         max_length=160,
-        unique=True,
         null=True,
         editable=False,
         help_text=_("1.6: what makes a resent StartTransaction the same session."),
@@ -100,7 +101,10 @@ class Session(models.Model):
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
         ordering = ["-started_at"]
-        constraints = [models.UniqueConstraint(fields=["station", "ref"], name="session_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["station", "ref"], name="session_once"),
+            models.UniqueConstraint(fields=["natural_key"], name="session_natural_key"),
+        ]
         indexes = [
             models.Index(fields=["-started_at"], name="session_started"),
             models.Index(

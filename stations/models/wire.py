@@ -20,8 +20,8 @@ class Message(models.Model):
         OUT = "out", _("to the charger")
 
     at = models.DateTimeField(_("at"))
-    station = models.ForeignKey(
-        Station, models.DO_NOTHING, related_name="messages", db_constraint=False
+    station = models.ForeignKey(  # message_of_station is its index
+        Station, models.DO_NOTHING, related_name="messages", db_constraint=False, db_index=False
     )
     direction = models.CharField(_("direction"), max_length=3, choices=Direction)
     action = models.CharField(_("action"), max_length=50, blank=True)
