@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from monitoring import alerts, notices, sessions
+from monitoring import alerts, ledger, notices, sessions
 from stations import partitions
 
 READINGS = partitions.Table("monitoring_reading")
@@ -31,3 +31,9 @@ def close_sessions() -> None:
 def keep_readings() -> None:
     """Make room for the next months' readings. They are evidence of bills: none is dropped."""
     partitions.ensure(READINGS)
+
+
+@shared_task(name="monitoring.tasks.write_ledger")
+def write_ledger() -> None:
+    """Fold the journal into the uptime ledger."""
+    ledger.tick()

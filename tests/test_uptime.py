@@ -1,5 +1,6 @@
 """Uptime: interval arithmetic against a brute-force loop over minutes, policies, the ledger."""
 
+import json
 import random
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring import ledger, reports, spans
+from monitoring import incidents, ledger, reports, spans
 from monitoring.models import Exclusion, MaintenanceWindow, PortInterval
 from monitoring.uptime import POLICIES, Excuse, Port, Stretch, assess, minutes
 from stations import journal
@@ -346,3 +348,22 @@ def test_a_wrong_policy_or_period_is_told_in_a_sentence() -> None:
         reports.report("x", date(2026, 1, 1), date(2026, 2, 1))
     with pytest.raises(reports.UptimeError, match="before the last"):
         reports.report("nevi", date(2026, 2, 1), date(2026, 2, 1))
+
+
+@pytest.mark.django_db
+def test_the_commands_print_json_and_say_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    station = make.station(identity="CP-B")
+    plug = station.connectors.get()
+    news("connector.status_changed", station, 0, plug, status="Faulted", error_code="X")
+    ledger.tick(m(10))
+    call_command("uptime", "report", "--from", "2026-03-10", "--to", "2026-03-11", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["policy"] == "nevi"
+    assert found["ports"][0]["uptime_percent"] == 0.0
+    incidents.raise_("x", "Something", station=station)
+    call_command("incidents", "list", "--open", "--json")
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["station"], row["rule"], row["state"]) == ("CP-B", "x", "open")
+    assert {"id", "connector", "severity", "opened", "resolved", "summary"} <= row.keys()
+    with pytest.raises(CommandError, match="not a day"):
+        call_command("uptime", "report", "--from", "March", "--to", "2026-03-11")
