@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("webhooks/stripe/", stripe_webhook, name="stripe-webhook"),
     path("", include("stations.urls")),
     path("", include("firmware.urls")),
+    path("", include("billing.portal.urls")),
 ]
 if settings.PAYMENT_SANDBOX:
     urlpatterns.append(path("sandbox/stripe/", include("billing.sandbox.urls")))

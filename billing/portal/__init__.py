@@ -1,0 +1,1 @@
+"""The driver's portal: map, pay and charge, live session, receipt, account."""

@@ -1,0 +1,109 @@
+"""A tariff as the pay page's table: one row a price, on the words of `billing.words`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.utils.translation import gettext as _
+
+from billing import words
+from billing.money import from_minor
+from billing.ocpi import read_tariff
+from billing.periods import Period, Usage
+from billing.pricing import Component, Dimension, Element, Plan, price
+from billing.totals import total_up
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """One price: `what` it is for, the `amount` with its unit, and `when` it applies."""
+
+    what: str
+    amount: str
+    when: str
+    vat: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """A whole tariff, taxes included, in the lawful order, and what else must be known."""
+
+    rows: tuple[PriceRow, ...]
+    notes: tuple[str, ...]
+    free: bool
+
+
+def price_table(ocpi: dict[str, Any]) -> PriceTable:
+    """Describe a tariff in the current language. Raises OcpiError where it cannot be read."""
+    plan = read_tariff(ocpi, strict=False)
+    elements = [element for element in plan.elements if element.restrictions.reservation is None]
+    rows = [
+        _row(plan, component, element)
+        for dimension in words.ORDER
+        for element in elements
+        if (component := element.components.get(dimension))
+    ]
+    notes = []
+    if any(Dimension.PARKING_TIME in element.components for element in elements):
+        notes.append(
+            _(
+                "The occupancy fee counts only while your vehicle takes no power of its own accord;"
+                " a pause by the station is never charged."
+            )
+        )
+    notes += words.limits(plan)
+    free = all(c.price == 0 for element in elements for c in element.components.values())
+    return PriceTable(tuple(rows), tuple(notes), free)
+
+
+def _row(plan: Plan, component: Component, element: Element) -> PriceRow:
+    value, unit = words.gross(plan, component), ""
+    if component.dimension is Dimension.ENERGY:
+        unit = " / kWh"
+    elif component.dimension is not Dimension.FLAT:
+        value, unit = value / 60, " / " + _("min")
+    what = {
+        Dimension.ENERGY: _("Electricity"),
+        Dimension.TIME: _("Charging time"),
+        Dimension.PARKING_TIME: _("Occupancy after charging"),
+        Dimension.FLAT: _("Start fee"),
+    }[component.dimension]
+    when = words.conditions(element.restrictions)
+    if component.step > 1 and component.dimension is not Dimension.FLAT:
+        when.append(words.step(component))
+    return PriceRow(
+        what, words.amount(value, plan.currency) + unit, ", ".join(when), _vat(plan, component)
+    )
+
+
+def _vat(plan: Plan, component: Component) -> str:
+    if component.vat:
+        percent = float(component.vat * 100)
+        return _("incl. %(rate)g %% VAT") % {"rate": percent}
+    return _("plus taxes") if component.vat is None and plan.tax == "NO" else ""
+
+
+def money_text(minor: int, currency: str) -> str:
+    """Return an amount in minor units as the current language writes it."""
+    return words.amount(Fraction(from_minor(minor, currency)), currency)
+
+
+def example_minor(plan: Plan, zone: ZoneInfo, at: dt.datetime, kwh: int, minutes: int) -> int:
+    """Return what a session of so much energy and time, starting `at`, costs (minor units)."""
+    start = at.replace(microsecond=0)
+    end = start + dt.timedelta(minutes=minutes)
+    power = Fraction(kwh * 60, minutes)
+    period = Period(start, end, wh=kwh * 1000, charging_s=minutes * 60, min_kw=power, max_kw=power)
+    return total_up(plan, price(plan, Usage((period,), zone, started=start))).gross_minor
+
+
+def duration_text(seconds: int) -> str:
+    """Return a duration as `1 h 05 min`."""
+    minutes = seconds // 60
+    if minutes < 60:
+        return _("%(n)d min") % {"n": minutes}
+    return _("%(h)d h %(m)02d min") % {"h": minutes // 60, "m": minutes % 60}

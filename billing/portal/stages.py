@@ -1,0 +1,143 @@
+"""What a driver sees of a payment: one stage, from the states of payment and session."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from billing.models import Payment
+from billing.models.payments import PaymentState as State
+from billing.ocpi import read_tariff
+from billing.pricing import price
+from billing.totals import Totals, total_up
+from billing.usage import usage_of
+from billing.words import duration_text, money_text
+from monitoring.models import Session
+
+STALE_S = 180  # older than this, the last meter value is called old
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One screen: its name, headline and sentence, and which buttons it has."""
+
+    name: str  # paying, declined, starting, charging, unplug, billing, done, released, trouble
+    title: str
+    text: str
+    may_cancel: bool = False
+    may_stop: bool = False
+    final: bool = False
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def stage_of(payment: Payment, language: str) -> Stage:
+    """Return the stage of a payment now. Reads the session's readings only while it runs."""
+    state, session = payment.state, payment.session
+    hold = money_text(payment.hold_minor, payment.currency, language)
+    if state in (State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION):
+        text = _("Your bank has to confirm the reservation of %(hold)s.") % {"hold": hold}
+        return Stage("paying", _("Waiting for your payment"), text, may_cancel=True)
+    if state == State.FAILED:
+        text = _("The payment was declined. Nothing was reserved. You can try another card.")
+        return Stage("declined", _("Payment declined"), text, may_cancel=True)
+    if state == State.AUTHORIZED:
+        return _authorized(payment, session, hold, language)
+    if state in (State.CANCELING, State.CANCELED):
+        return _released(payment, hold, language)
+    if state in (State.CAPTURING, State.CAPTURE_FAILED):
+        title, text = _("Making out your bill"), _("This takes a few seconds.")
+        return Stage("billing", title, text, metrics=metrics(payment, language))
+    if state in (State.CAPTURE_EXPIRED, State.COLLECTING, State.WRITTEN_OFF):
+        title = _("We could not collect this payment")
+        return Stage("trouble", title, _("You do not have to do anything."), final=True)
+    paid = money_text(payment.captured_minor - payment.refunded_minor, payment.currency, language)
+    text = _("You paid %(paid)s. The rest of the %(hold)s is free again; your bank may take days.")
+    return Stage(
+        "done",
+        _("Thank you"),
+        text % {"paid": paid, "hold": hold},
+        final=True,
+        metrics=metrics(payment, language),
+    )
+
+
+def _authorized(payment: Payment, session: Session | None, hold: str, language: str) -> Stage:
+    if session is None:
+        text = _("%(hold)s are reserved. Plug in the cable now if you have not yet.")
+        return Stage("starting", _("Starting…"), text % {"hold": hold}, may_cancel=True)
+    seen = metrics(payment, language)
+    if session.stopped_at is None:
+        power = session.power_w or 0
+        title = _("Charging") if power > 50 or not session.last_reading_at else _("Plugged in")
+        if session.charging_state == "SuspendedEVSE":
+            title = _("The station pauses charging")
+        elif session.charging_state == "SuspendedEV":
+            title = _("Your vehicle takes no power")
+        text = _("You pay at most %(hold)s; then charging stops by itself.") % {"hold": hold}
+        return Stage("charging", title, text, may_stop=True, metrics=seen)
+    if session.closed_at is None:
+        text = _("Please unplug and free the bay. The bill follows at once.")
+        return Stage("unplug", _("Charging has ended"), text, metrics=seen)
+    text = _("This takes a few seconds.")
+    return Stage("billing", _("Making out your bill"), text, metrics=seen)
+
+
+def _released(payment: Payment, hold: str, language: str) -> Stage:
+    if payment.session is not None:
+        text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
+        title = _("No charge")
+        seen = metrics(payment, language)
+        return Stage("done", title, text % {"hold": hold}, final=True, metrics=seen)
+    text = _("The station did not start. The %(hold)s are released; your bank may take some days.")
+    if payment.start_command_id is None:
+        text = _("Nothing was reserved or collected.")
+    return Stage("released", _("No charging session"), text % {"hold": hold}, final=True)
+
+
+def metrics(payment: Payment, language: str) -> dict[str, Any]:
+    """Return what a session shows: kWh, kW, time, cost so far with VAT, share of the cap."""
+    session = payment.session
+    if session is None:
+        return {}
+    end = session.stopped_at or timezone.now()
+    cost_minor = cost_so_far(payment)
+    last = session.last_reading_at
+    return {
+        "kwh": f"{session.energy_wh / 1000:.2f}",
+        "kw": f"{max(session.power_w or 0, 0) / 1000:.1f}" if session.stopped_at is None else None,
+        "time": duration_text(max(0, int((end - session.started_at).total_seconds()))),
+        "cost": money_text(cost_minor, payment.currency, language),
+        "share": min(100, 100 * cost_minor // payment.hold_minor) if payment.hold_minor else 0,
+        "soc": None if session.soc_percent is None else round(session.soc_percent),
+        "last": last,
+        "stale": session.stopped_at is None
+        and last is not None
+        and timezone.now() - last > dt.timedelta(seconds=STALE_S),
+        "offline": session.stopped_at is None and not session.station.connected,
+    }
+
+
+def cost_so_far(payment: Payment) -> int:
+    """Return the cost of the payment's session up to now in minor units, taxes included."""
+    charge = getattr(payment, "charge", None)
+    if charge is not None and charge.gross_minor is not None:
+        return int(charge.gross_minor)
+    totals = totals_so_far(payment)
+    return totals.gross_minor if totals else 0
+
+
+def totals_so_far(payment: Payment) -> Totals | None:
+    """Price the running session as if it ended now, with the price frozen at the start."""
+    session, snapshot = payment.session, payment.tariff_snapshot
+    if session is None or not snapshot:
+        return None
+    plan = read_tariff(snapshot["ocpi"], strict=False)
+    if session.stopped_at is None:
+        session = copy.copy(session)
+        session.stopped_at = timezone.now()
+    return total_up(plan, price(plan, usage_of(session)), payment.hold_minor)

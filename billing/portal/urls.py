@@ -1,0 +1,24 @@
+"""URLs of the portal."""
+
+from django.urls import include, path
+from django.views.i18n import set_language
+
+from billing.portal import views
+
+urlpatterns = [
+    path("", views.home, name="portal-home"),
+    path("c/<str:code>", views.connector, name="portal-connector"),
+    path("c/<str:code>/pay", views.pay, name="portal-pay"),
+    path("s/<str:token>", views.live, name="portal-live"),
+    path("s/<str:token>/stop", views.stop, name="portal-stop"),
+    path("s/<str:token>/cancel", views.cancel, name="portal-cancel"),
+    path("r/<str:token>", views.receipt, name="portal-receipt"),
+    path("r/<str:token>/<str:number>.pdf", views.receipt_pdf, name="portal-receipt-pdf"),
+    path("account/", views.account, name="portal-account"),
+    path("account/invoices/<str:number>.pdf", views.account_pdf, name="portal-account-pdf"),
+    path("account/", include("allauth.urls")),
+    path("language/", set_language, name="set_language"),
+    path("manifest.webmanifest", views.manifest, name="portal-manifest"),
+    path("brand.css", views.brand_css, name="portal-brand"),
+    path("favicon.ico", views.favicon),
+]
