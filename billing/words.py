@@ -52,7 +52,7 @@ def sentences(plan: Plan) -> list[str]:
         if element.restrictions.reservation is not None
         for component in element.components.values()
     ]
-    found += _limits(plan)
+    found += limits(plan)
     return found or [_("Free of charge")]
 
 
@@ -112,13 +112,13 @@ def _price(
         parts.append(_("otherwise"))
     parts += conditions(element.restrictions)
     if component.step > 1 and component.dimension is not Dimension.FLAT:
-        parts.append(_step(component))
+        parts.append(step(component))
     if component.vat is None and plan.tax == "NO" and component.price:
         parts.append(_("plus taxes"))
     return ", ".join(parts)
 
 
-def _step(component: Component) -> str:
+def step(component: Component) -> str:
     if component.dimension is Dimension.ENERGY:
         return _("billed in steps of %(step)s kWh") % {
             "step": format_decimal(Decimal(component.step) / 1000, locale=_locale())
@@ -206,7 +206,7 @@ def _rate(least: Fraction | None, below: Fraction | None, unit: str) -> list[str
     return found
 
 
-def _limits(plan: Plan) -> list[str]:
+def limits(plan: Plan) -> list[str]:
     found = []
     least = plan.min_after if plan.min_after is not None else plan.min_before
     most = plan.max_after if plan.max_after is not None else plan.max_before

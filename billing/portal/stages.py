@@ -13,10 +13,10 @@ from django.utils.translation import gettext as _
 from billing.models import Payment
 from billing.models.payments import PaymentState as State
 from billing.ocpi import read_tariff
+from billing.portal.prices import duration_text, money_text
 from billing.pricing import price
 from billing.totals import Totals, total_up
 from billing.usage import usage_of
-from billing.words import duration_text, money_text
 from monitoring.models import Session
 
 STALE_S = 180  # older than this, the last meter value is called old
@@ -35,10 +35,10 @@ class Stage:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def stage_of(payment: Payment, language: str) -> Stage:
+def stage_of(payment: Payment) -> Stage:
     """Return the stage of a payment now. Reads the session's readings only while it runs."""
     state, session = payment.state, payment.session
-    hold = money_text(payment.hold_minor, payment.currency, language)
+    hold = money_text(payment.hold_minor, payment.currency)
     if state in (State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION):
         text = _("Your bank has to confirm the reservation of %(hold)s.") % {"hold": hold}
         return Stage("paying", _("Waiting for your payment"), text, may_cancel=True)
@@ -46,31 +46,31 @@ def stage_of(payment: Payment, language: str) -> Stage:
         text = _("The payment was declined. Nothing was reserved. You can try another card.")
         return Stage("declined", _("Payment declined"), text, may_cancel=True)
     if state == State.AUTHORIZED:
-        return _authorized(payment, session, hold, language)
+        return _authorized(payment, session, hold)
     if state in (State.CANCELING, State.CANCELED):
-        return _released(payment, hold, language)
+        return _released(payment, hold)
     if state in (State.CAPTURING, State.CAPTURE_FAILED):
         title, text = _("Making out your bill"), _("This takes a few seconds.")
-        return Stage("billing", title, text, metrics=metrics(payment, language))
+        return Stage("billing", title, text, metrics=metrics(payment))
     if state in (State.CAPTURE_EXPIRED, State.COLLECTING, State.WRITTEN_OFF):
         title = _("We could not collect this payment")
         return Stage("trouble", title, _("You do not have to do anything."), final=True)
-    paid = money_text(payment.captured_minor - payment.refunded_minor, payment.currency, language)
+    paid = money_text(payment.captured_minor - payment.refunded_minor, payment.currency)
     text = _("You paid %(paid)s. The rest of the %(hold)s is free again; your bank may take days.")
     return Stage(
         "done",
         _("Thank you"),
         text % {"paid": paid, "hold": hold},
         final=True,
-        metrics=metrics(payment, language),
+        metrics=metrics(payment),
     )
 
 
-def _authorized(payment: Payment, session: Session | None, hold: str, language: str) -> Stage:
+def _authorized(payment: Payment, session: Session | None, hold: str) -> Stage:
     if session is None:
         text = _("%(hold)s are reserved. Plug in the cable now if you have not yet.")
         return Stage("starting", _("Starting…"), text % {"hold": hold}, may_cancel=True)
-    seen = metrics(payment, language)
+    seen = metrics(payment)
     if session.stopped_at is None:
         power = session.power_w or 0
         title = _("Charging") if power > 50 or not session.last_reading_at else _("Plugged in")
@@ -87,11 +87,11 @@ def _authorized(payment: Payment, session: Session | None, hold: str, language: 
     return Stage("billing", _("Making out your bill"), text, metrics=seen)
 
 
-def _released(payment: Payment, hold: str, language: str) -> Stage:
+def _released(payment: Payment, hold: str) -> Stage:
     if payment.session is not None:
         text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
         title = _("No charge")
-        seen = metrics(payment, language)
+        seen = metrics(payment)
         return Stage("done", title, text % {"hold": hold}, final=True, metrics=seen)
     text = _("The station did not start. The %(hold)s are released; your bank may take some days.")
     if payment.start_command_id is None:
@@ -99,7 +99,7 @@ def _released(payment: Payment, hold: str, language: str) -> Stage:
     return Stage("released", _("No charging session"), text % {"hold": hold}, final=True)
 
 
-def metrics(payment: Payment, language: str) -> dict[str, Any]:
+def metrics(payment: Payment) -> dict[str, Any]:
     """Return what a session shows: kWh, kW, time, cost so far with VAT, share of the cap."""
     session = payment.session
     if session is None:
@@ -111,7 +111,7 @@ def metrics(payment: Payment, language: str) -> dict[str, Any]:
         "kwh": f"{session.energy_wh / 1000:.2f}",
         "kw": f"{max(session.power_w or 0, 0) / 1000:.1f}" if session.stopped_at is None else None,
         "time": duration_text(max(0, int((end - session.started_at).total_seconds()))),
-        "cost": money_text(cost_minor, payment.currency, language),
+        "cost": money_text(cost_minor, payment.currency),
         "share": min(100, 100 * cost_minor // payment.hold_minor) if payment.hold_minor else 0,
         "soc": None if session.soc_percent is None else round(session.soc_percent),
         "last": last,

@@ -34,10 +34,10 @@ from billing.portal import links
 from billing.portal.context import brand_facts
 from billing.portal.forms import PayForm, caps_for, cookie_of
 from billing.portal.guard import portal_page
+from billing.portal.prices import PriceTable, example_minor, money_text, price_table
 from billing.portal.stages import stage_of
 from billing.providers import PROVIDERS
 from billing.transitions import Busy, NotAllowed, PaymentError
-from billing.words import PriceBlock, example_minor, money_text, price_block
 from monitoring.models import Session
 from stations.models import Connector, Station
 
@@ -183,7 +183,7 @@ def _connector_page(row: Connector) -> dict[str, Any]:
         "caps": [
             {
                 "minor": cap,
-                "text": money_text(cap, tariff.currency, language()) if tariff else "",
+                "text": money_text(cap, tariff.currency) if tariff else "",
                 "chosen": place == 1,
             }
             for place, cap in enumerate(caps)
@@ -195,7 +195,7 @@ def _connector_page(row: Connector) -> dict[str, Any]:
     }
 
 
-def _price_of(row: Connector) -> tuple[Tariff | None, PriceBlock | None, str]:
+def _price_of(row: Connector) -> tuple[Tariff | None, PriceTable | None, str]:
     """Return the tariff in force, its words, and the example's cost."""
     now = timezone.now()
     tariff = Tariff.objects.all().in_force(row.station, now)
@@ -206,7 +206,7 @@ def _price_of(row: Connector) -> tuple[Tariff | None, PriceBlock | None, str]:
     except OcpiError:
         return None, None, ""
     cost = example_minor(plan, row.station.zone, now, EXAMPLE_KWH, EXAMPLE_MIN)
-    return tariff, price_block(plan, language()), money_text(cost, tariff.currency, language())
+    return tariff, price_table(tariff.ocpi), money_text(cost, tariff.currency)
 
 
 @require_POST
@@ -312,10 +312,10 @@ def live(request: HttpRequest, token: str) -> HttpResponse:
         if "payment_intent" in request.GET:  # the provider's parameters do not stay in the address
             return redirect("portal-live", token=token)
         payment = _payment(token)
-    stage = stage_of(payment, language())
+    stage = stage_of(payment)
     seen = {"payment": payment, "stage": stage, "token": token, "connector": payment.connector}
     seen["station"] = payment.connector.station
-    seen["prices"] = price_block(payment.tariff_snapshot["ocpi"], language())
+    seen["prices"] = price_table(payment.tariff_snapshot["ocpi"])
     if stage.name == "done":
         seen["receipt"] = reverse("portal-receipt", args=[links.receipt_token(payment)])
     seen["topics"] = f"s:{token}" + (f",ss:{token}" if payment.session_id else "")
@@ -372,7 +372,7 @@ def receipt(request: HttpRequest, token: str) -> HttpResponse:
             "invoice": invoice,
             "document": documents.present(invoice) if invoice else None,
             "others": _corrections(invoice),
-            "stage": stage_of(payment, language()),
+            "stage": stage_of(payment),
             "token": token,
             "station": payment.connector.station,
             "connector": payment.connector,
