@@ -1,9 +1,16 @@
-"""URLs of the portal."""
+"""URLs of the portal, and what its unguessable codes and tokens let a guest hear."""
 
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from billing.portal import views
+from billing.portal import links, views
+from stations import live
+
+live.RESOLVERS |= {
+    "c": links.topic_of_code,
+    "s": links.topic_of_live,
+    "ss": links.topic_of_session,
+}
 
 urlpatterns = [
     path("", views.home, name="portal-home"),
