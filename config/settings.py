@@ -255,6 +255,12 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# --- the back office ------------------------------------------------------------------------------
+
+# Maps show a bundled outline of the countries. A tile server is asked only where one is named.
+MAP_TILES_URL = env.str("MAP_TILES_URL", default="")
+MAP_ATTRIBUTION = env.str("MAP_ATTRIBUTION", default="")
+
 # --- chargers -------------------------------------------------------------------------------------
 
 JOURNAL_REACTIONS = "config.reactions.REACTIONS"
