@@ -66,6 +66,7 @@ def report() -> dict[str, Any]:
         "ticks": ages,
         "ticks_late": any(one.late for one in ages),
         "mails": mails,
+        "failed": len(mails) + len(notices),
         "notices": notices,
         "failing": failing,
         "disk_free": disk.free,

@@ -16,7 +16,6 @@ from firmware import images
 from monitoring import dashboard
 from stations.admin import timeline
 from stations.admin.base import chosen_sites
-from stations.looks import kw, kwh
 from stations.models import Entry
 
 TICKER = (
@@ -54,9 +53,10 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not may["fleet"]:
         return context
     fleet = dashboard.fleet(scope)
+    tiles = _tiles(fleet, may, scope)
     context |= {
         "fleet": fleet,
-        "tiles": _tiles(fleet, may, scope),
+        "rows": [tiles[:5], tiles[5:]],
         "sites": [_pin(site) for site in fleet.sites if site.latitude is not None],
         "unplaced": sum(site.latitude is None for site in fleet.sites),
         "tiles_url": settings.MAP_TILES_URL,
@@ -88,15 +88,14 @@ def _tiles(fleet: dashboard.Fleet, may: dict[str, bool], scope: dashboard.Scope)
         _tile(_("Stations offline"), fleet.offline, "hollow", f"{stations}?online=0"),
     ]  # fmt: skip
     if may["sessions"]:
-        number, unit = kw(fleet.power_w).split(" ")
-        energy, energy_unit = kwh(fleet.energy_today_wh).split(" ")
+        power, energy = _short(fleet.power_w / 1000), _short(fleet.energy_today_wh / 1000)
         tiles += [
-            _tile(_("Power now"), number, "", f"{sessions}?state__exact=active", small=unit,
+            _tile(_("Power now"), power, "", f"{sessions}?state__exact=active", small="kW",
                   note=_("in %(n)d sessions") % {"n": fleet.charging_sessions}),
             _tile(_("Sessions today"), fleet.sessions_today, "",
                   f"{sessions}?started_at_from_0={since}&started_at_from_1=00:00:00"),
             _tile(_("Energy today"), energy, "", f"{sessions}?started_at_from_0={since}",
-                  small=energy_unit),
+                  small="kWh"),
         ]  # fmt: skip
     if may["money"]:
         amount, currency = revenue(fleet.since, scope)
@@ -112,6 +111,11 @@ def _tile(
     return {
         "label": label, "value": value, "tone": tone, "url": url, "small": small, "note": note,
     }  # fmt: skip
+
+
+def _short(number: float) -> str:
+    """Return a number with a decimal where it is small, without where it is large."""
+    return f"{number:,.1f}" if number < 100 else f"{number:,.0f}"
 
 
 def revenue(since: datetime, scope: dashboard.Scope) -> tuple[str, str]:

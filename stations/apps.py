@@ -7,4 +7,4 @@ class StationsConfig(AppConfig):
     """Sites, stations, people, the wire and the journal."""
 
     name = "stations"
-    verbose_name = "Stations"
+    verbose_name = "Network"

@@ -50,7 +50,8 @@ _SERVER_STYLES = {"time": "%H:%M:%S", "long": "%Y-%m-%d %H:%M:%S", "day": "%A %d
 def moment(at: datetime | None, style: str = "short") -> SafeString:
     """Return a moment in the reader's own time zone (UTC without JavaScript).
 
-    Styles: short (date and time), time, long (with seconds), day.
+    Styles: short (date and time), time, long (with seconds), day,
+    smart (time today, long before).
     """
     if at is None:
         return format_html('<span class="quiet">{}</span>', "–")

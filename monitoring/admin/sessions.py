@@ -143,7 +143,7 @@ class SessionAdmin(Facts, StaffAdmin):
     def where(self, session: Session) -> str:
         """Station and connector."""
         number = f" · {session.connector.evse.number}" if session.connector else ""
-        return f"{session.station}{number}"
+        return f"{session.station.identity}{number}"
 
     @described(gettext_lazy("who"), order="token_uid")
     def who(self, session: Session) -> str:

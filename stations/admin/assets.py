@@ -22,6 +22,7 @@ from stations.admin.base import Facts, StaffAdmin, described, in_scope
 from stations.admin.filters import (
     ConnectedFilter,
     ConnectorStatusFilter,
+    FirmwareFilter,
     MakeFilter,
     SiteFilter,
     StationSiteFilter,
@@ -66,6 +67,7 @@ class StationAdmin(StaffAdmin):
         ConnectorStatusFilter,
         ("state", ChoicesDropdownFilter),
         MakeFilter,
+        FirmwareFilter,
         ("version", ChoicesDropdownFilter),
         "public",
     )

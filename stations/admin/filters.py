@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
+from firmware import images
 from stations.admin.base import in_scope
 from stations.models import Connector, Site, Station
 
@@ -61,6 +62,24 @@ class MakeFilter(DropdownFilter):  # type: ignore[misc]
         if self.value():
             vendor, _bar, model = str(self.value()).partition("|")
             return rows.filter(vendor=vendor, model=model)
+        return rows
+
+
+class FirmwareFilter(DropdownFilter):  # type: ignore[misc]
+    """Behind the newest release that fits."""
+
+    title = _("firmware")
+    parameter_name = "firmware"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Return the one choice."""
+        return [("behind", _("Behind the newest release"))]
+
+    def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
+        """Keep the stations a newer release fits."""
+        if self.value() == "behind":
+            behind = {one.pk for stations in images.behind().values() for one in stations}
+            return rows.filter(pk__in=behind)
         return rows
 
 

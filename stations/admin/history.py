@@ -34,7 +34,7 @@ class EntryAdmin(Facts, StaffAdmin):
     """News, timeline and audit trail."""
 
     site_path = "station__site"
-    list_display = ("when", "what", "station", "actor", "kind")
+    list_display = ("when", "what", "where", "actor", "kind")
     list_display_links = ("when",)
     list_filter = (TopicFilter,)
     list_select_related = ("station", "actor")
@@ -53,6 +53,11 @@ class EntryAdmin(Facts, StaffAdmin):
     def what(self, entry: Entry) -> Any:
         """The sentence."""
         return timeline.told(entry).text
+
+    @described(_("station"), order="station__identity")
+    def where(self, entry: Entry) -> str:
+        """The station's identity."""
+        return entry.station.identity if entry.station else "–"
 
     def change_view(
         self,

@@ -360,7 +360,7 @@ class CommandAdmin(Facts, StaffAdmin):
     @described(gettext_lazy("answered"), order="answered_at")
     def answer(self, command: Command) -> str:
         """When the charger answered."""
-        return moment(command.answered_at, "time")
+        return moment(command.answered_at, "smart")
 
     @described(gettext_lazy("reason"))
     def reason(self, command: Command) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -15,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from stations import journal
 from stations.admin.base import StaffAdmin, ago, chip, described
@@ -38,12 +40,32 @@ class KindFilter(DropdownFilter):  # type: ignore[misc]  # unfold ships no types
         return rows
 
 
+def _languages(form: forms.BaseForm) -> None:
+    """Offer the languages the product speaks."""
+    form.fields["language"] = forms.ChoiceField(
+        label=gettext_lazy("Language"), choices=settings.LANGUAGES, widget=UnfoldAdminSelectWidget
+    )
+
+
+class PersonForm(UserChangeForm):  # type: ignore[misc]
+    """A person's details."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "language" in self.fields:
+            _languages(self)
+
+
 class NewPersonForm(forms.ModelForm):  # type: ignore[type-arg]
     """A new person: no password is set here; drivers sign in by a mailed code."""
 
     class Meta:
         model = User
         fields = ("email", "name", "language")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _languages(self)
 
     def save(self, commit: bool = True) -> Any:
         """Save with a password nobody knows."""
@@ -59,7 +81,7 @@ class NewPersonForm(forms.ModelForm):  # type: ignore[type-arg]
 class UserAdmin(StaffAdmin, DjangoUserAdmin):  # type: ignore[type-arg,misc]
     """Drivers and staff."""
 
-    form = UserChangeForm
+    form = PersonForm
     add_form = NewPersonForm
     change_password_form = AdminPasswordChangeForm
     ordering = ("email",)

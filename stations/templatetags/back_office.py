@@ -52,6 +52,15 @@ def register_kwh(mwh: int | None) -> str:
 
 
 @register.filter
+def seconds(value: float) -> str:
+    """Show a number of seconds in the unit that fits."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if value >= size:
+            return f"{value / size:.0f} {unit}"
+    return f"{value:.0f} s"
+
+
+@register.filter
 def spaced(text: str) -> str:
     """Show a field's name in words."""
     return str(text).replace("_", " ")

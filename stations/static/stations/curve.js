@@ -13,8 +13,9 @@
     const line = dark() ? "rgba(255,255,255,.08)" : "rgba(0,0,0,.07)";
     const ink = color("--soft") || "#888";
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px Inter, sans-serif" };
+    const clock = (t) => new Date(t * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
     const series = [
-      {},
+      { label: box.dataset.time, value: (_u, t) => (t == null ? "–" : clock(t)) },
       { label: box.dataset.power, stroke: color("--blue-dot"), width: 2, fill: dark() ? "rgba(80,140,255,.14)" : "rgba(50,110,240,.09)", scale: "kW", value: (_u, v) => (v == null ? "–" : v.toFixed(2)), spanGaps: true },
       { label: box.dataset.energy, stroke: color("--green-dot"), width: 2, scale: "kWh", value: (_u, v) => (v == null ? "–" : v.toFixed(3)), spanGaps: true },
     ];
@@ -24,7 +25,7 @@
       height: 260,
       series,
       scales: { kW: { range: (_u, _low, high) => [0, Math.max(1, high * 1.1 || 1)] }, kWh: { range: (_u, _low, high) => [0, Math.max(0.1, high * 1.1 || 1)] }, "%": { range: [0, 100] } },
-      axes: [axis, { ...axis, scale: "kW", size: 46, values: (_u, list) => list.map((v) => `${v}`) }, { ...axis, scale: "kWh", side: 1, grid: { show: false }, size: 46 }],
+      axes: [{ ...axis, values: (_u, list) => list.map(clock) }, { ...axis, scale: "kW", size: 46, values: (_u, list) => list.map((v) => `${v}`) }, { ...axis, scale: "kWh", side: 1, grid: { show: false }, size: 46 }],
       cursor: { points: { size: 7 } },
       legend: { live: true },
     };

@@ -41,7 +41,9 @@
     }
     for (const el of root.querySelectorAll("time.moment:not([data-told])")) {
       const at = new Date(el.dateTime);
-      el.textContent = at.toLocaleString(undefined, styles[el.dataset.style] || styles.short);
+      let style = el.dataset.style;
+      if (style === "smart") style = at.toDateString() === new Date().toDateString() ? "time" : "long";
+      el.textContent = at.toLocaleString(undefined, styles[style] || styles.short);
       el.title = `${at.toISOString().replace("T", " ").slice(0, 19)} UTC`;
       el.dataset.told = "1";
     }

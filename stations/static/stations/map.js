@@ -49,9 +49,11 @@
   };
 
   function fleet(box) {
-    const map = L.map(box, { scrollWheelZoom: false, worldCopyJump: true, zoomSnap: 0.5, attributionControl: true });
+    const map = L.map(box, { scrollWheelZoom: false, worldCopyJump: true, zoomSnap: 0.5, maxZoom: 18, minZoom: 2 });
     map.attributionControl.setPrefix(false);
+    map.setView([50, 10], 4);
     base(map, box);
+    new ResizeObserver(() => map.invalidateSize()).observe(box);
     const cluster = L.markerClusterGroup({ showCoverageOnHover: false, maxClusterRadius: 46, iconCreateFunction: (c) => pin(sum(c.getAllChildMarkers())) });
     map.addLayer(cluster);
     let framed = false;
@@ -77,8 +79,6 @@
       if (!framed && sites.length) {
         map.fitBounds(L.latLngBounds(sites.map((site) => site.at)).pad(0.35), { maxZoom: 7 });
         framed = true;
-      } else if (!framed) {
-        map.setView([50, 10], 4);
       }
     }
     draw();
@@ -92,7 +92,7 @@
   function position(box) {
     const latitude = document.getElementById("id_latitude");
     const longitude = document.getElementById("id_longitude");
-    const map = L.map(box, { scrollWheelZoom: true });
+    const map = L.map(box, { scrollWheelZoom: true, maxZoom: 18, minZoom: 2 });
     map.attributionControl.setPrefix(false);
     base(map, box);
     const at = () => (latitude?.value && longitude?.value ? [Number(latitude.value), Number(longitude.value)] : null);
@@ -109,8 +109,17 @@
     for (const field of [latitude, longitude]) field.addEventListener("change", () => at() && (marker.setLatLng(at()).setOpacity(1), map.panTo(at())));
   }
 
-  const fleetBox = document.getElementById("fleet-map");
-  if (fleetBox) fleet(fleetBox);
-  const siteBox = document.getElementById("site-map");
-  if (siteBox) position(siteBox);
+  // The page is hidden until its framework has started: a map is made when its box has a size.
+  function whenShown(box, make) {
+    if (!box) return;
+    const seen = new ResizeObserver(() => {
+      if (!box.clientWidth) return;
+      seen.disconnect();
+      make(box);
+    });
+    seen.observe(box);
+  }
+
+  whenShown(document.getElementById("fleet-map"), fleet);
+  whenShown(document.getElementById("site-map"), position);
 })();
