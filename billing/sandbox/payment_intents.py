@@ -113,7 +113,8 @@ def capture(c: Call, intent: str) -> Obj:
     pi = _read(c, intent)
     if pi["status"] != "requires_capture":
         raise unexpected_state(pi, "captured")
-    amount = int(c.params.get("amount_to_capture", pi["amount_capturable"]))
+    wanted: Obj = {"amount_to_capture": pi["amount_capturable"], **c.params}
+    amount = wanted["amount_to_capture"]
     if amount > pi["amount_capturable"]:
         raise Invalid(
             "The amount_to_capture is greater than the remaining capturable amount of "
