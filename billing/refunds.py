@@ -65,7 +65,7 @@ def request(payment: Payment, amount_minor: int, reason: str, by: User | None = 
             refund = _write(payment, amount_minor, reason, by)
         except Stale:
             continue
-        return advance(refund)
+        return advance(refund, first=True)
     raise NotAllowed(_("The payment is changing right now. Try again."))
 
 
@@ -96,18 +96,23 @@ def _write(payment: Payment, amount_minor: int, reason: str, by: User | None) ->
     return refund
 
 
-def advance(refund: Refund) -> Refund:
-    """Ask the provider, or ask it again with the same key, and apply what it says."""
+def advance(refund: Refund, *, first: bool = False) -> Refund:
+    """Ask the provider, or look what came of asking, and apply what it says.
+
+    After the `first` time the provider's list is read before the same key is sent again: a key is
+    forgotten after a day, and a forgotten key would pay back twice.
+    """
     outside_transaction()
     refund = Refund.objects.select_related("payment__connector").get(pk=refund.pk)
     if refund.state not in OPEN:
         return refund
     provider = PROVIDERS[refund.payment.provider]
     try:
-        if refund.state == RefundState.REQUESTED:
+        known = None if first else _known(refund)
+        if known is not None:
+            apply(refund, known)
+        elif refund.state == RefundState.REQUESTED:
             apply(refund, provider.refund(refund))
-        else:
-            sync(refund.payment)
     except (Broken, Refused) as error:
         _read_after(refund, error)
     except ProviderError as error:
@@ -119,13 +124,12 @@ def advance(refund: Refund) -> Refund:
 def _read_after(refund: Refund, error: ProviderError) -> None:
     """Refused or failed: if the provider has it after all, fine; else a new round or the end."""
     try:
-        known = PROVIDERS[refund.payment.provider].refunds(refund.payment)
+        known = _known(refund)
     except ProviderError as unread:
         _later(refund, unread)
         return
-    mine = next((one for one in known if one.refund_id == str(refund.pk)), None)
-    if mine is not None:
-        apply(refund, mine)
+    if known is not None:
+        apply(refund, known)
     elif isinstance(error, Broken):
         # A read proved that it was not made: from now on the key carries the row's version.
         Refund.objects.filter(pk=refund.pk, version=refund.version).update(
@@ -136,6 +140,14 @@ def _read_after(refund: Refund, error: ProviderError) -> None:
     else:
         _set(refund, RefundState.FAILED, error.code)
         settle(refund.payment)
+
+
+def _known(refund: Refund) -> RefundOutcome | None:
+    """The refund as the provider has it, or None. Raises ProviderError."""
+    for one in PROVIDERS[refund.payment.provider].refunds(refund.payment):
+        if one.refund_id == str(refund.pk) or one.ref == refund.provider_ref:
+            return one
+    return None
 
 
 def _later(refund: Refund, error: ProviderError) -> None:

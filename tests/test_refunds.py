@@ -76,6 +76,17 @@ def test_a_refund_that_failed_on_the_way_is_made_exactly_once(box: Sandbox, faul
     assert [r["amount"] for r in box.store.all("refund")] == [500]
 
 
+def test_a_refund_whose_key_was_forgotten_is_not_made_again(box: Sandbox) -> None:
+    payment = collected(box)
+    control.fault(box, "refunds.create", "lose_reply")
+    refund = refunds.request(payment, 500, "a long night")
+    assert refund.state == RefundState.REQUESTED
+    control.advance(box, 2 * 86400)
+    refund = refunds.advance(refund)
+    assert refund.state == RefundState.SUCCEEDED
+    assert [r["amount"] for r in box.store.all("refund")] == [500]
+
+
 def test_a_refund_that_fails_later_reopens_and_is_told(box: Sandbox) -> None:
     payment = collected(box, card="pm_card_refundFail")
     refund = refunds.request(payment, 2000, "all of it")
