@@ -45,7 +45,7 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
 def test_of_two_drivers_who_pay_for_one_connector_one_wins(box: Sandbox) -> None:
     for _ in range(5):
         connector = paying.connector()
-        results = at_once(*[lambda: paying.begin(connector)] * 2)
+        results = at_once(*[lambda at=connector: paying.begin(at)] * 2)
         won = [r for r in results if isinstance(r, payments.Begun)]
         assert len(won) == 1, results
         assert [type(r) for r in results if r not in won] == [Busy]
