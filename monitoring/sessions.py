@@ -317,8 +317,9 @@ def _appear(
         )
         known[row.station_id, row.ref] = row
         made.append(row)
-    rows.insert(made)
-    return made
+    taken = [row.id for row in made]
+    rows.insert(made)  # a row that another gateway was faster with takes that one's id
+    return [row for row, session_id in zip(made, taken, strict=True) if row.id == session_id]
 
 
 # --- stop -----------------------------------------------------------------------------------------

@@ -13,9 +13,6 @@ from stations.tasks import FRAMES, keep_frames
 from tests import make
 
 MONTHS = partitions.Table("monitoring_reading")
-on_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="SQLite's tables are plain"
-)
 
 
 def frame(at: datetime) -> Message:
@@ -42,9 +39,11 @@ def test_frames_are_kept_as_long_as_the_setting_says(settings: Any) -> None:
     assert old.pk < kept.pk < absurd.pk
 
 
-@on_postgresql
 @pytest.mark.django_db
 def test_a_partition_made_late_takes_over_its_rows() -> None:
+    if connection.vendor != "postgresql":  # its tables are plain: nothing to make
+        assert partitions.ensure(FRAMES) == []
+        return
     at = timezone.now() + timedelta(days=400)
     row = frame(at)
     made = partitions.ensure(FRAMES, at)
@@ -56,12 +55,12 @@ def test_a_partition_made_late_takes_over_its_rows() -> None:
     assert partitions.ensure(FRAMES, at) == []
 
 
-@on_postgresql
 @pytest.mark.django_db
-def test_a_partition_too_old_is_dropped_whole() -> None:
+def test_what_is_too_old_goes_at_once() -> None:
     at = timezone.now() - timedelta(days=200)
     partitions.ensure(FRAMES, at)
     frame(at)
     before = at + timedelta(days=60)
-    assert partitions.prune(FRAMES, before) == 4
+    gone = partitions.prune(FRAMES, before)
+    assert gone == (4 if connection.vendor == "postgresql" else 1)  # partitions, or rows
     assert not Message.objects.exists()
