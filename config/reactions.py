@@ -15,6 +15,7 @@ REACTIONS: dict[str, list[str]] = {
     "payment.written_off": ["billing.tasks.settle_payment"],
     "refund.failed": ["billing.tasks.refund_failed"],
     "refund.succeeded": ["billing.tasks.refund_succeeded"],
+    "session.authorized": ["billing.tasks.bind_payment"],
     "session.closed": ["billing.tasks.settle"],
     "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],

@@ -3,9 +3,10 @@
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 
 class OperatorCommand(BaseCommand):
@@ -83,3 +84,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def moment(text: str) -> datetime:
+    """Return the moment an ISO 8601 date or time names; without a zone it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text} is no date: write it as 2026-11-01T12:00:00Z.") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
