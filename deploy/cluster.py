@@ -83,6 +83,14 @@ def environment(directory: Path, port: int) -> dict[str, str]:
     return {**defaults, **own}
 
 
+def write_env(file: Path, values: dict[str, str]) -> None:
+    """Keep the settings for `ENV_FILE=var/cluster/env … manage.py …` beside the running cluster."""
+    names = ["DEBUG", "SECRET_KEY", "PUBLIC_URL", "ALLOWED_HOSTS", "VAR_DIR"]
+    names += ["DATABASE_URL", "REDIS_URL"]
+    file.write_text("".join(f"{name}={values[name]}\n" for name in names))
+    file.chmod(0o600)
+
+
 def parts(values: dict[str, str]) -> list[Part]:
     """Return what the Procfile names, its variables filled in."""
     found = []
@@ -142,6 +150,7 @@ def main() -> int:
             start_server(postgresql, stack)
             start_server(redis, stack)
             values = {"DATABASE_URL": postgresql.url, "REDIS_URL": redis.url, **values}
+            write_env(directory / "env", values)
             prepare = [sys.executable, "manage.py", "run", "--prepare"]
             # In a session of its own: Ctrl-C must not stop a migration half way.
             subprocess.run(prepare, cwd=ROOT, env=values, check=True, start_new_session=True)

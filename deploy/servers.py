@@ -94,6 +94,19 @@ class Server(ABC):
         self.start()
 
 
+def require(*programs: str) -> None:
+    """Raise `MissingServerError` naming the packages of the programs that are not installed."""
+    packages = {"postgres": "postgresql"}
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = []
+    for name in programs:
+        debian = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
+        if shutil.which(name, path=path) is None and not any(debian):
+            missing.append(packages.get(name, name))
+    if missing:
+        raise MissingServerError(f"Not installed: sudo apt-get install {' '.join(missing)}")
+
+
 def _pg_program(name: str) -> str:
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: p.parts[4])
     if found:

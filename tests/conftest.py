@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=rest)
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     """Skip the test with the reason, or fail in CI."""
     if IN_CI:
         pytest.fail(f"{reason} (with CI=true nothing may be skipped)")
@@ -111,7 +111,7 @@ def postgresql() -> Iterator[servers.PostgreSQL]:
         try:
             server = stack.enter_context(servers.postgresql())
         except servers.MissingServerError as error:
-            _missing(str(error))
+            missing(str(error))
         yield server
 
 
@@ -122,7 +122,7 @@ def redis_server() -> Iterator[servers.Redis]:
         try:
             server = stack.enter_context(servers.redis_server())
         except servers.MissingServerError as error:
-            _missing(str(error))
+            missing(str(error))
         yield server
 
 
@@ -156,7 +156,7 @@ def browser() -> Iterator[Any]:
     """Debian's Chromium, driven by playwright."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        _missing("Chromium is missing: sudo apt-get install chromium")
+        missing("Chromium is missing: sudo apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     # Playwright's loop runs in this thread; the ORM calls of the tests around it are synchronous.
