@@ -63,11 +63,13 @@ async def test_every_answer_of_ours_fits_its_schema(url: str, version: str) -> N
         await charger.meter(tx, 100)
         await charger.stop(tx, 200)
         actions = {f[1]: f[2] for way, f in charger.frames if way == "out" and f[0] == 2}
-        answers = [(actions[f[1]], f[2]) for way, f in charger.frames if way == "in" and f[0] == 3]
+        replies = [f for way, f in charger.frames if way == "in" and f[0] == 3]
+        answers = [(actions[f[1]], f[2]) for f in replies]
         errors = [f for way, f in charger.frames if way == "in" and f[0] == 4]
     assert errors == []
     assert {action for action, _ in answers} >= {"BootNotification", "Authorize"}
     for action, payload in answers:
         validate_response(version, action, payload)
-    logged = await db(Message.objects.filter(direction="in").exclude(answer="").count)()
-    assert logged == len(answers)
+    answered = Message.objects.filter(direction="in").exclude(answer="")
+    logged = await db(lambda: set(answered.values_list("message_id", flat=True)))()
+    assert {f[1] for f in replies} <= logged
