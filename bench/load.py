@@ -27,7 +27,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -405,7 +405,7 @@ def main() -> None:
     parser.add_argument("--tag", default="BENCH", help="a token the server accepts")
     parser.add_argument("--prefix", default="", help="what identities begin with")
     options = vars(parser.parse_args())
-    print(json.dumps(asdict(measure(options.pop("url"), **options)), indent=2))
+    print(json.dumps(vars(measure(options.pop("url"), **options)), indent=2))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import os
 import secrets
 import socket
+import subprocess
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -53,6 +55,9 @@ class Command(BaseCommand):
     def _serve(self, role: str, sock: socket.socket, options: dict[str, Any]) -> None:
         if role == "all":
             self._prepare(options["host"], options["port"])
+            if options["demo"]:
+                call_command("demo", prepare=True, stdout=self.stdout)
+                demo_network(sock.getsockname()[1])
         serve.serve(sock, with_tasks=role == "all")
 
     def _prepare(self, host: str, port: int) -> None:
@@ -76,6 +81,13 @@ class Command(BaseCommand):
         lines += ["", "  Ctrl-C stops everything.", ""]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def demo_network(port: int) -> None:
+    """Start the demo's stations in a process of their own, which ends when this one is gone."""
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, sys.argv[0], "demo", "--url", url, "--parent", str(os.getpid())]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603  our own command
 
 
 def first_login() -> tuple[str, str] | None:
