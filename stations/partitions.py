@@ -64,7 +64,7 @@ def prune(table: Table, before: datetime) -> int:
                 [before],
             )
         return len(old)
-    gone = 0
+    gone: int = 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -37,7 +38,7 @@ def allowed_topics(request: HttpRequest, wanted: list[str]) -> dict[str, str]:
 
 @require_GET
 @never_cache
-async def live_stream(request: HttpRequest) -> HttpResponse:
+async def live_stream(request: HttpRequest) -> HttpResponseBase:
     """Server-sent events: `changed` with the name of each asked topic that changed.
 
     `?topics=station-5,session-17` for staff; `c:<code>` and `s:<token>` for anyone who has them.

@@ -50,6 +50,6 @@ def described(session: Session) -> dict[str, Any]:
         "state": session.state,
         "review": session.review,
         "flags": session.flags,
-        "cost": str(charge.gross.amount) if priced else None,
-        "currency": charge.currency if priced else None,
+        "cost": str(charge.gross.amount) if charge and priced else None,
+        "currency": charge.currency if charge and priced else None,
     }
