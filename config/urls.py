@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("webhooks/stripe/", stripe_webhook, name="stripe-webhook"),
     path("", include("stations.urls")),
+    path("", include("monitoring.urls")),
     path("", include("firmware.urls")),
     path("", include("billing.portal.urls")),
 ]

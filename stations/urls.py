@@ -7,5 +7,4 @@ from stations import views
 urlpatterns = [
     path("live/", views.live_stream, name="live"),
     path("healthz", views.healthz, name="healthz"),
-    path("readyz", views.readyz, name="readyz"),
 ]

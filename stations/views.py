@@ -1,12 +1,11 @@
-"""The live stream of changes, and the health of the process."""
+"""The live stream of changes, and the sign of life."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
@@ -97,15 +96,3 @@ async def _events(
 def healthz(request: HttpRequest) -> HttpResponse:
     """Alive: the process answers."""
     return HttpResponse("ok", content_type="text/plain")
-
-
-@require_GET
-@never_cache
-def readyz(request: HttpRequest) -> JsonResponse:
-    """Ready: the database answers."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError as error:
-        return JsonResponse({"ready": False, "database": str(error)}, status=503)
-    return JsonResponse({"ready": True, "database": "ok"})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Final
 
+from monitoring import metrics
 from stations import commands
 from stations.models import Command, Message
 from stations.ocpp import fastpath, pool
@@ -215,6 +216,9 @@ class Delivery:
             except Exception:
                 log.exception("The answer to command %s could not be used.", command.pk)
         await pool.write(self._end, command, sent_at, status, latency_ms, response, error)
+        took_s = (datetime.now(UTC) - sent_at).total_seconds()
+        result = "ok" if frame and frame.kind == fastpath.CALLRESULT else str(status)
+        metrics.observe_message(self.version, command.action, "out", result, took_s)
 
     def _end(
         self,

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, ClassVar, Final
 
 from ocpp import routing
 
-from monitoring import authorization, bays, readings, sessions
+from monitoring import authorization, bays, metrics, readings, sessions
 from monitoring.facts import Bay
 from stations import journal, live, quirks, wire, writer
 from stations.ocpp import fastpath, pool
@@ -106,11 +106,14 @@ class Dialect(Delivery):
         if not self.link.booted and not self._may_speak(frame.action):
             await self.link.send(self._error(frame.id, fastpath.SECURITY, "boot first"))
             return False
-        call = Incoming(writer.Unit(), datetime.now(UTC), frame.id)
+        call, begun = Incoming(writer.Unit(), datetime.now(UTC), frame.id), perf_counter()
+        result = "error"
         try:
             answer = await self._handle(frame, call)
             text = await self._commit(frame, call, answer)
+            result = "ok"
         except writer.WriterError:
+            result = "unsaved"
             return True  # silence: the charger retries, by specification
         except Violation as violation:
             return await self._refuse_call(frame, violation)
@@ -118,6 +121,10 @@ class Dialect(Delivery):
             log.exception("%s of %s failed.", frame.action, self.link.station.identity)
             failure = Violation(fastpath.INTERNAL, "an internal error occurred", frame.id)
             return await self._refuse_call(frame, failure)
+        finally:
+            action = frame.action if frame.action in self.actions else "other"
+            took_s = perf_counter() - begun
+            metrics.observe_message(self.version, action, "in", result, took_s)
         self._remember(frame.id, mark, text)
         await self.link.send(text)
         return True
