@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from stations import views
+from stations import uploads, views
 
 urlpatterns = [
     path("live/", views.live_stream, name="live"),
+    path("l/<str:token>/", uploads.receive, name="upload-log"),
+    path("l/<str:token>/<path:name>", uploads.receive),
     path("healthz", views.healthz, name="healthz"),
 ]

@@ -173,7 +173,8 @@ class Station(models.Model):
             ("view_frames", _("Can read OCPP frames")),
         ]
         indexes = [
-            models.Index(fields=["connected", "last_seen_at"], name="station_presence"),
+            # not by last_seen_at, which every sign of life changes: that update must stay cheap
+            models.Index(fields=["connected"], name="station_presence"),
             models.Index(fields=["vendor", "model", "firmware"], name="station_make"),
         ]
 
