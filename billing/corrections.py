@@ -5,6 +5,7 @@ An issued document never changes. A credit note of its own series takes back par
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from django.db import transaction
@@ -13,7 +14,7 @@ from . import ledger
 from .invoicing import issue, rates_of, sums_of
 from .models import Charge, Invoice, Refund, Series
 from .models.invoices import DocumentKind
-from .money import from_minor, share, step_minor
+from .money import from_minor, net_of, spread, step_minor
 
 
 def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Invoice:
@@ -56,33 +57,37 @@ def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Inv
 
 
 def _credit_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
-    """The invoice's lines scaled to the credited amount, negative; all of it: exactly the lines."""
-    step = step_minor(invoice.currency)
+    """The invoice's lines in proportion to the credited amount, negative; all of it: exactly."""
     lines = [line for line in invoice.snapshot["lines"] if line["gross_minor"]]
     if amount_minor == invoice.gross_minor:
         parts = [(line["gross_minor"], line["net_minor"]) for line in lines]
     else:
-        rates = invoice.snapshot["rates"]
-        by_rate = dict(
-            zip(
-                [row["vat"] for row in rates],
-                share(amount_minor, [row["gross_minor"] for row in rates], step),
-                strict=True,
-            )
-        )
-        lines = [{"dimension": "CREDIT", "vat": row["vat"]} for row in rates]
-        parts = [
-            (
-                by_rate[row["vat"]],
-                share(by_rate[row["vat"]], [row["net_minor"], row["vat_minor"]], step)[0],
-            )
-            for row in rates
-        ]
+        parts = _parts(invoice, lines, amount_minor)
+        shown = ("dimension", "vat", "session")
+        lines = [{name: line[name] for name in shown if name in line} for line in lines]
     return [
         line | {"gross_minor": -gross, "net_minor": -net, "vat_minor": net - gross}
         for line, (gross, net) in zip(lines, parts, strict=True)
         if gross
     ]
+
+
+def _parts(
+    invoice: Invoice, lines: list[dict[str, Any]], amount_minor: int
+) -> list[tuple[int, int]]:
+    """Gross and net of each line's part; the net of a rate is what its gross implies."""
+    step = step_minor(invoice.currency)
+    part = Fraction(amount_minor, invoice.gross_minor)
+    grosses = spread(amount_minor, [line["gross_minor"] * part for line in lines], step)
+    nets = [0] * len(lines)
+    for vat in {line["vat"] for line in lines}:
+        rate = Fraction(vat or 0) / 100
+        mine = [i for i, line in enumerate(lines) if line["vat"] == vat]
+        net = net_of(sum(grosses[i] for i in mine), rate, invoice.currency)
+        shares = spread(net, [grosses[i] / (1 + rate) for i in mine], step)
+        for i, value in zip(mine, shares, strict=True):
+            nets[i] = value
+    return list(zip(grosses, nets, strict=True))
 
 
 def _receivable_of(invoice: Invoice) -> str:

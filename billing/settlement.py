@@ -24,8 +24,8 @@ from monitoring.models import Session
 from stations import journal, live
 from stations.models import User
 
-from . import invoicing, ledger, payments, start
-from .models import Charge, HouseAccount, Payment, Seller, Tariff
+from . import corrections, invoicing, ledger, payments, refunds, start
+from .models import Charge, HouseAccount, Invoice, Payment, Seller, Tariff
 from .models.charges import ChargeState, HoldReason
 from .money import money
 from .ocpi import OcpiError, read_tariff
@@ -334,6 +334,64 @@ def waive(charge: Charge, note: str) -> Charge:
         payments.capture(charge.payment, 0)
     _move(charge, S.WAIVED, note=note, hold_reason="")
     return charge
+
+
+def correct(session: Session) -> Charge | None:
+    """The energy of an ended session turned out to be another (a late stop, a repaired clock).
+
+    Less than was billed is given back: a refund with its credit note, or the credit note alone.
+    More is never billed afterwards: the driver has been told the final price.
+    """
+    charge = Charge.objects.select_related("session", "invoice", "payment").get(session=session)
+    if charge.state == S.HELD and charge.hold_reason in (Hold.NO_ENERGY, Hold.DOUBTFUL):
+        return resume(charge) if not session.review else charge
+    if charge.state == S.OPEN or charge.usage is None:
+        return settle(session.pk)
+    usage = to_json(usage_of(session))
+    limit = None if charge.payment is None else charge.payment.hold_minor
+    totals = total_up(*replay(charge, usage), limit)
+    if charge.state == S.UNPAID and charge.invoice is None:
+        changes = {"usage": usage, "segments": segments_of(replay(charge, usage)[1])}
+        _move_within(charge, **changes, **_columns(totals))
+    elif charge.state == S.INVOICED and charge.invoice is not None:
+        _correct_invoice(charge, charge.invoice, totals.gross_minor)
+    return charge
+
+
+def _move_within(charge: Charge, **changes: Any) -> None:
+    """Change a charge as it was read, in its state; nothing where it has moved meanwhile."""
+    with transaction.atomic():
+        if Charge.objects.filter(pk=charge.pk, state=charge.state, version=charge.version).update(
+            version=F("version") + 1, **changes
+        ):
+            journal.record("charge.repriced", charge, station_id=charge.session.station_id)
+    charge.refresh_from_db()
+
+
+def _correct_invoice(charge: Charge, invoice: Invoice, right_minor: int) -> None:
+    """Give back what was billed too much; say what was billed too little."""
+    given = -sum(note.gross_minor for note in invoice.corrections.all())
+    if charge.payment is not None:  # refunds under way get their credit notes later
+        under_way = charge.payment.refunds.filter(state__in=refunds.GIVEN, credit_note=None)
+        given += sum(under_way.values_list("amount_minor", flat=True))
+    surplus = (charge.gross_minor or 0) - given - right_minor
+    reason = "Meter reading corrected"
+    if surplus > 0 and charge.payment is not None and charge.paid_minor:
+        amount = min(surplus, refunds.remaining_minor(charge.payment))
+        if amount > 0:
+            refunds.request(charge.payment, amount, reason)
+    elif surplus > 0 and invoice.house_account_id is None:
+        key = f"correction:{charge.pk}:{right_minor}"
+        corrections.credit(invoice, surplus, reason, key=key)
+    elif surplus:
+        with transaction.atomic():
+            journal.record(
+                "charge.differs",
+                charge,
+                station_id=charge.session.station_id,
+                billed_minor=charge.gross_minor,
+                right_minor=right_minor,
+            )
 
 
 def unsettled() -> list[int]:

@@ -53,6 +53,14 @@ def settle(entry_id: int) -> None:
         settlement.settle(int(_subject_id(entry_id)))
 
 
+@shared_task(name="billing.tasks.session_corrected")
+def session_corrected(entry_id: int) -> None:
+    """The energy of a closed session is another after all: correct its bill."""
+    session = Session.objects.filter(pk=_subject_id(entry_id), charge__isnull=False).first()
+    if session is not None:
+        settlement.correct(session)
+
+
 @shared_task(name="billing.tasks.session_reviewed")
 def session_reviewed(entry_id: int) -> None:
     """A person has looked at a doubtful session: its charge, held for that, goes on."""

@@ -93,19 +93,21 @@ def _ampere(reading: Reading) -> Fraction | None:
 
 
 def _marks(session: Session, start: dt.datetime, end: dt.datetime) -> list[Mark]:
-    """When the vehicle's state was said to change: connector statuses and charging states."""
-    subjects = [f"session-{session.pk}"]
-    if session.connector_id is not None:
-        subjects.append(f"connector-{session.connector_id}")
+    """When the vehicle's state was said to change, in the charger's time.
+
+    Readings carry the charging state (2.x, and 1.6 by its connector's status); a fault is told by
+    the connector's status alone.
+    """
     news = Entry.objects.filter(
-        subject__in=subjects,
-        kind__in=["connector.status_changed", "session.charging_state_changed"],
+        subject=f"connector-{session.connector_id}",
+        kind="connector.status_changed",
         at__gte=start - dt.timedelta(hours=1),
     ).order_by("pk")
     said = [(_said_at(entry), str(entry.data.get("status", ""))) for entry in news]
     rows = Reading.objects.filter(session=session).exclude(charging_state="").order_by("at", "n")
     said += [(_second(at), state) for at, state in rows.values_list("at", "charging_state")]
-    return sorted((at, status) for at, status in said if at < end and status in KINDS)
+    heard = [(at, status) for at, status in said if at < end and status in KINDS]
+    return sorted(heard, key=lambda mark: mark[0])  # as they came, where the second is the same
 
 
 def _said_at(entry: Entry) -> dt.datetime:

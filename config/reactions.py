@@ -17,6 +17,7 @@ REACTIONS: dict[str, list[str]] = {
     "refund.succeeded": ["billing.tasks.refund_succeeded"],
     "session.authorized": ["billing.tasks.bind_payment"],
     "session.closed": ["billing.tasks.settle"],
+    "session.corrected": ["billing.tasks.session_corrected"],
     "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
     "station.booted": ["firmware.tasks.on_boot"],

@@ -353,7 +353,7 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
             outcomes.append(False)
             continue
         if (connector.status, connector.error_code) != (fact.status, fact.error_code):
-            news.append(_status_news(fact, connector))
+            news.append(_status_news(fact, connector, at))
         connector.status, connector.status_at = fact.status, at
         connector.status_received_at = fact.received_at
         connector.error_code, connector.info = fact.error_code, fact.info
@@ -369,7 +369,7 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
     return outcomes
 
 
-def _status_news(fact: Status, connector: Connector) -> Entry:
+def _status_news(fact: Status, connector: Connector, at: datetime | None) -> Entry:
     return journal.entry(
         "connector.status_changed",
         f"connector-{connector.pk}",
@@ -381,6 +381,7 @@ def _status_news(fact: Status, connector: Connector) -> Entry:
         error_code=fact.error_code,
         vendor_error_code=fact.vendor_error_code,
         info=fact.info,
+        at=(at or fact.received_at).isoformat(),  # the charger's time: statuses come late
     )
 
 

@@ -154,3 +154,21 @@ def test_a_promise_on_account_is_invoiced_but_not_paid() -> None:
     assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 595}
     assert charge.invoice is not None
     assert charge.invoice.snapshot["payment"] is None
+
+
+def test_less_energy_after_all_is_refunded_once(box: Sandbox) -> None:
+    charge = paid_session(box)
+    session = charge.session
+    Session.objects.filter(pk=session.pk).update(energy_wh=8_000)
+    for _ in range(2):
+        with journal.transaction.atomic():
+            journal.record("session.corrected", session, energy_wh=8_000, previous_wh=10_000)
+        journal.catch_up()
+    (refund,) = charge.payment.refunds.all()
+    assert (refund.amount_minor, refund.state, refund.credit_note.gross_minor) == (
+        95,
+        "succeeded",
+        -95,
+    )
+    assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 0}
+    assert ledger.balance(kind=AccountKind.PSP_CLEARING) == {"EUR": 500}

@@ -237,3 +237,50 @@ def test_usage_survives_being_kept() -> None:
     make.reading(session, 10, 2000, current_l1_a=16.0, current_l2_a=15.9, current_l3_a=16.1)
     usage = usage_of(session)
     assert from_json(to_json(usage)) == usage
+
+
+# --- corrections --------------------------------------------------------------------------------
+
+
+def corrected(session: Session, wh: int) -> None:
+    """A late stop says another energy."""
+    Session.objects.filter(pk=session.pk).update(energy_wh=wh)
+    with journal.transaction.atomic():
+        journal.record("session.corrected", session, energy_wh=wh, previous_wh=session.energy_wh)
+    journal.catch_up()
+
+
+def test_less_energy_after_the_invoice_is_given_back_by_a_credit_note() -> None:
+    make.tariff()
+    make.seller()
+    session = make.session(make.station(), token=make.token(user=make.user()))
+    charge = settle(session)
+    corrected(session, 8_000)
+    corrected(session, 8_000)
+    (note,) = charge.invoice.corrections.all()
+    assert note.gross_minor == -95  # 2 kWh at 0.40 and 19 %
+    assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 500}
+    parts = {line["dimension"]: line["gross_minor"] for line in note.snapshot["lines"]}
+    assert parts == {"ENERGY": -76, "FLAT": -19}
+
+
+def test_more_energy_after_the_invoice_is_not_billed() -> None:
+    make.tariff()
+    make.seller()
+    session = make.session(make.station(), token=make.token(user=make.user()))
+    charge = settle(session)
+    corrected(session, 12_000)
+    assert charge.invoice.corrections.count() == 0
+    news = journal.Entry.objects.get(kind="charge.differs")
+    assert (news.data["billed_minor"], news.data["right_minor"]) == (595, 690)
+
+
+def test_a_correction_before_the_month_is_invoiced_changes_the_price_itself() -> None:
+    make.tariff()
+    make.seller()
+    token = make.token()
+    make.house_account(token)
+    session = make.session(make.station(), token=token)
+    assert settle(session).gross_minor == 595
+    corrected(session, 12_000)
+    assert Charge.objects.get().gross_minor == 690

@@ -13,6 +13,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -25,7 +26,8 @@ from billing import invoicing, settlement, words
 from billing.documents import Words
 from billing.models import Charge, Entry, HouseAccount, Tariff
 from billing.settlement import NotNow
-from stations.admin.base import Facts, StaffAdmin, chip, described, kwh, moment
+from monitoring.models import Session
+from stations.admin.base import Facts, StaffAdmin, chip, described, kwh, moment, section
 
 TONES = {
     "open": "blue",
@@ -286,6 +288,27 @@ def _segment(row: dict[str, Any]) -> dict[str, Any]:
         "read": row["read"],
         "elements": ", ".join(f"{name} [{index}]" for name, index in row["elements"].items()),
     }
+
+
+@section("session")
+def bill_of_session(request: HttpRequest, session: Session) -> SafeString | str:
+    """The price on the session's own page, with the way to its whole story."""
+    user: Any = request.user
+    charge = Charge.objects.filter(session=session).select_related("invoice").first()
+    if charge is None or not user.has_perm("billing.view_charge"):
+        return ""
+    place = {"time_zone": session.station.zone.key}
+    say = Words("en", charge.currency)
+    return render_to_string(
+        "admin/billing/charge/section.html",
+        {
+            "charge": charge,
+            "chip": state_chip(charge),
+            "gross": amount(charge, charge.gross_minor),
+            "lines": [say.line(line, place) for line in charge.lines],
+        },
+        request,
+    )
 
 
 @admin.register(HouseAccount)
