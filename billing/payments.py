@@ -42,7 +42,8 @@ from billing.providers.base import (
     Unreachable,
 )
 from billing.snapshots import apply, give_up, may_become, provider_of, row
-from billing.steps import advance, keep_ref, refresh
+from billing.steps import advance, keep_ref
+from billing.steps import refresh as refresh
 from billing.transitions import (
     COLLECTED as COLLECTED,
 )
@@ -209,6 +210,23 @@ def capture(payment: Payment, due_minor: int) -> Payment:
         if due_minor > payment.hold_minor:
             alert(payment, "due_above_hold", short_minor=due_minor - payment.hold_minor)
         return advance(payment.pk)
+    return row(payment.pk)
+
+
+def write_off(payment: Payment, reason: str) -> Payment:
+    """Give up what could not be collected. Raises NotAllowed for other states, or no reason."""
+    if not reason.strip():
+        raise NotAllowed(_("Say why the amount is given up."))
+    payment = row(payment.pk)
+    if payment.state not in (State.CAPTURE_EXPIRED, State.CAPTURE_FAILED):
+        raise NotAllowed(_("Only what could not be collected can be written off."))
+    try:
+        move(
+            payment, State.WRITTEN_OFF, "written off",
+            detail={"reason": reason[:200]}, next_try_at=None, deadline_at=None,
+        )  # fmt: skip
+    except Stale:
+        raise NotAllowed(_("The payment is changing right now. Try again.")) from None
     return row(payment.pk)
 
 

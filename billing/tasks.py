@@ -12,6 +12,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from billing import (
+    caps,
     corrections,
     documents,
     invoicing,
@@ -181,3 +182,9 @@ def reconcile_payments() -> None:
 def sweep_payments() -> None:
     """Hourly: our books against the provider's."""
     reconciliation.sweep()
+
+
+@shared_task(name="billing.tasks.watch_caps")
+def watch_caps() -> None:
+    """Every few seconds: stop sessions that have used up what was reserved for them."""
+    caps.watch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +9,10 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from billing.caps import totals_so_far
 from billing.models import Payment
 from billing.models.payments import PaymentState as State
-from billing.ocpi import read_tariff
 from billing.portal.prices import duration_text, money_text
-from billing.pricing import price
-from billing.totals import Totals, total_up
-from billing.usage import usage_of
 from monitoring.models import Session
 
 STALE_S = 180  # older than this, the last meter value is called old
@@ -129,15 +125,3 @@ def cost_so_far(payment: Payment) -> int:
         return int(charge.gross_minor)
     totals = totals_so_far(payment)
     return totals.gross_minor if totals else 0
-
-
-def totals_so_far(payment: Payment) -> Totals | None:
-    """Price the running session as if it ended now, with the price frozen at the start."""
-    session, snapshot = payment.session, payment.tariff_snapshot
-    if session is None or not snapshot:
-        return None
-    plan = read_tariff(snapshot["ocpi"], strict=False)
-    if session.stopped_at is None:
-        session = copy.copy(session)
-        session.stopped_at = timezone.now()
-    return total_up(plan, price(plan, usage_of(session)), payment.hold_minor)

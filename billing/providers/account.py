@@ -51,10 +51,6 @@ class OnAccount:
         """Nothing outside to release."""
         return Outcome(Status.CANCELED, ref=ref)
 
-    def increase(self, payment: Payment, amount_minor: int) -> Outcome:
-        """A promise can be any size."""
-        return self._outcome(payment, Status.HELD, held_minor=amount_minor)
-
     def refund(self, refund: Refund) -> RefundOutcome:
         """Nothing was collected: correct the invoice instead."""
         raise Refused("on_account", "Nothing was collected: issue a credit note instead.")
@@ -74,6 +70,5 @@ class OnAccount:
             status,
             held_minor=held_minor,
             captured_minor=captured_minor,
-            can_raise=True,
             payment_id=str(payment.pk),
         )

@@ -46,7 +46,6 @@ class Outcome:
     error_text: str = ""
     charge_ref: str = ""  # the latest try, which tells one decline from the next
     cancel_reason: str = ""
-    can_raise: bool = False  # the hold may be raised
     dispute: str = ""  # "open", "won", "lost"
     payment_id: str = ""  # ours, from the provider's metadata
     client_secret: str = field(default="", repr=False)  # for the driver's browser only
@@ -120,9 +119,6 @@ class Provider(Protocol):
 
     def release(self, ref: str, account: str) -> Outcome:
         """Release a hold that belongs to no open payment of ours."""
-
-    def increase(self, payment: Payment, amount_minor: int) -> Outcome:
-        """Raise the hold to `amount_minor`."""
 
     def refund(self, refund: Refund) -> RefundOutcome:
         """Give money back."""

@@ -197,9 +197,6 @@ class Stripe:
                     "currency": payment.currency.lower(),
                     "capture_method": "manual",
                     "automatic_payment_methods": {"enabled": True},
-                    "payment_method_options": {
-                        "card": {"request_incremental_authorization": "if_available"}
-                    },
                     "metadata": {"payment": str(payment.pk), "csms": required().environment},
                     "expand": EXPAND,
                 },
@@ -252,16 +249,6 @@ class Stripe:
             options["stripe_account"] = account
         with translated():
             return outcome(client().v1.payment_intents.cancel(ref, {"expand": EXPAND}, options))
-
-    def increase(self, payment: Payment, amount_minor: int) -> Outcome:
-        """Raise the hold, where the account and the card allow it."""
-        with translated():
-            intent = client().v1.payment_intents.increment_authorization(
-                payment.provider_ref or "",
-                {"amount": amount_minor, "expand": EXPAND},
-                self._options(payment, f"increment:{amount_minor}"),
-            )
-        return outcome(intent)
 
     def refund(self, refund: Refund) -> RefundOutcome:
         """Give `refund.amount_minor` back; the amount is part of the row and never changes."""
@@ -346,7 +333,6 @@ def outcome(intent: PaymentIntent, dispute: str = "") -> Outcome:
     charge: Any = intent.latest_charge if not isinstance(intent.latest_charge, str) else None
     card: Any = getattr(getattr(charge, "payment_method_details", None), "card", None)
     before = getattr(card, "capture_before", None)
-    raisable = getattr(getattr(card, "incremental_authorization", None), "status", "")
     error = intent.last_payment_error
     metadata = intent.metadata.to_dict()
     return Outcome(
@@ -360,7 +346,6 @@ def outcome(intent: PaymentIntent, dispute: str = "") -> Outcome:
         error_text=(error.message or "") if error else "",
         charge_ref=charge.id if charge is not None else "",
         cancel_reason=intent.cancellation_reason or "",
-        can_raise=raisable == "available",
         dispute=dispute,
         payment_id=metadata.get("payment", ""),
         client_secret=intent.client_secret or "",
