@@ -10,8 +10,18 @@
   map.fitBounds(L.latLngBounds(places).pad(0.35), { maxZoom: 6 });
   fetch(box.dataset.outline).then((answer) => answer.json()).then((world) => {
     const land = topojson.feature(world, world.objects.countries);
+    land.features.forEach((country) => whole(country.geometry));
     L.geoJSON(land, { interactive: false, style: { className: "land" } }).addTo(map).bringToBack();
   }).catch(() => {});
+  // Russia and Fiji reach over the date line: drawn on one side of it, or a line crosses the map.
+  function whole(geometry) {
+    const parts = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
+    for (const part of parts) {
+      const all = part.flat().map((point) => point[0]);
+      if (Math.max(...all) - Math.min(...all) < 180) continue;
+      for (const ring of part) for (const point of ring) if (point[0] < 0) point[0] += 360;
+    }
+  }
   for (const p of points) {
     const icon = L.divIcon({ className: "", iconSize: [38, 38], iconAnchor: [19, 44], html: `<span class="pin${p.free ? "" : " none"}"><b>${Number(p.free)}</b></span>` });
     L.marker([p.lat, p.lon], { icon, title: p.name, keyboard: false }).addTo(map)
