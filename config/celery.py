@@ -18,6 +18,7 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "incident notices": {"task": "monitoring.tasks.send_notices", "schedule": 5.0},
     "alert rules": {"task": "monitoring.tasks.evaluate_rules", "schedule": 10.0},
+    "playbooks": {"task": "monitoring.tasks.run_playbooks", "schedule": 5.0},
     "uptime ledger": {"task": "monitoring.tasks.write_ledger", "schedule": 10.0},
     "journal sweep": {"task": "stations.tasks.sweep_journal", "schedule": 5.0},
     "firmware campaigns": {"task": "firmware.tasks.tick", "schedule": 2.0},

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from monitoring import alerts, ledger, notices, sessions
+from monitoring import alerts, ledger, notices, playbooks, sessions
 from stations import partitions
 
 READINGS = partitions.Table("monitoring_reading")
@@ -37,3 +37,9 @@ def keep_readings() -> None:
 def write_ledger() -> None:
     """Fold the journal into the uptime ledger."""
     ledger.tick()
+
+
+@shared_task(name="monitoring.tasks.run_playbooks")
+def run_playbooks() -> None:
+    """Take what is being mended one step further."""
+    playbooks.tick()
