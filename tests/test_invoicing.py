@@ -240,6 +240,8 @@ def test_the_pdf_is_rendered_once_from_the_snapshot_in_the_customers_language(db
     Seller.objects.update(street="Elsewhere 1")
     html = documents.html_of(charge.invoice)
     assert "5,95\u00a0€" in html
+    assert "Rechnung" in html
+    assert "Start fee" not in html
     assert seller.street in html
     assert "Elsewhere 1" not in html
     pdf = documents.pdf_of(charge.invoice)

@@ -9,7 +9,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from billing.money import quantize
 from billing.ocpi import OcpiError, read_cdr, read_tariff
 from billing.periods import Period, Usage
 from billing.pricing import by_rate, price
+from billing.words import describe
 
 VECTORS = Path(__file__).resolve().parent.parent.parent / "shared" / "vectors" / "tariffs"
 needs_vectors = pytest.mark.skipif(
@@ -618,3 +621,35 @@ def test_the_command_says_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(CommandError, match=r"\$.currency: must be an ISO 4217 code"):
         call_command("tariffs", "price", str(tmp_path / "t.json"), str(tmp_path / "t.json"))
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def test_the_price_in_words_is_in_the_order_of_the_law_with_taxes() -> None:
+    plan = tariff(
+        element(component("FLAT", 1, 20), component("TIME", 6, 20)),
+        element(component("ENERGY", 0.4, 20), start_time="22:00", end_time="06:00"),
+        element(component("ENERGY", 0.5, 20)),
+        element(component("PARKING_TIME", 3, 20, 300), min_duration=7200),
+        max_price={"before_taxes": 40, "after_taxes": 48},
+    )
+    assert describe(plan) == [
+        "€0.48 per kWh, from 22:00 to 06:00",
+        "€0.60 per kWh, otherwise",
+        "€0.12 per minute of charging",
+        "€0.06 per minute of occupancy after charging, after 2 h, billed in steps of 5 minutes",
+        "€1.20 per session",
+        "at most €48.00",
+    ]
+    with override("de"):
+        assert describe(plan)[0] == "0,48 € je kWh, von 22:00 bis 06:00 Uhr"
+    assert describe(tariff(element(component("FLAT", 0)))) == ["Free of charge"]
+
+
+@pytest.mark.parametrize("language", [code for code, _ in settings.LANGUAGES if code != "en"])
+def test_every_language_says_prices_in_its_own_words(language: str) -> None:
+    plan = tariff(element(component("ENERGY", 0.4, 20), component("FLAT", 1, 20)))
+    english = describe(plan)
+    with override(language):
+        assert not set(describe(plan)) & {line for line in english if "session" in line}
