@@ -99,6 +99,7 @@ def _database() -> dict[str, Any]:
     except Exception as error:  # environ raises several kinds
         raise ImproperlyConfigured(f"DATABASE_URL is not a database address: {error}") from error
     if config["ENGINE"].endswith("sqlite3"):
+        config["ENGINE"] = "stations.sqlite3"  # transactions of a process take turns
         config["OPTIONS"] = _sqlite_options
         config["CONN_MAX_AGE"] = None
         config["TEST"] = {"NAME": env.str("TEST_SQLITE", default="") or None}

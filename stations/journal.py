@@ -33,6 +33,7 @@ _actor: ContextVar["User | None"] = ContextVar("actor", default=None)
 
 SWEEP_AFTER_S = 5  # a reaction is queued at commit; later than this it was lost
 SWEEP_LIMIT = 500
+LEASE_S = 60  # a worker that took an entry on and is not done by then was killed
 
 
 @cache
@@ -118,16 +119,31 @@ def dispatch(entry_ids: list[int]) -> None:
 
 
 def react(entry_ids: Iterable[int]) -> None:
-    """Run the reactions to these entries here and now; those that fail stay pending."""
+    """Run the reactions to these entries here and now; those that fail stay pending.
+
+    Each entry is claimed first: a queue and a sweep that name the same one run it once.
+    """
     for news in Entry.objects.filter(pk__in=list(entry_ids), pending=True).order_by("pk"):
+        if not _claim(news):
+            continue
         try:
             for name in reactions().get(news.kind, []):
                 _task(name).run(news.pk)
         except Exception:
             log.exception("A reaction to %s (entry %s) failed.", news.kind, news.pk)
-            Entry.objects.filter(pk=news.pk).update(attempts=models.F("attempts") + 1)
+            Entry.objects.filter(pk=news.pk).update(
+                attempts=models.F("attempts") + 1, claimed_at=None
+            )
         else:
             Entry.objects.filter(pk=news.pk).update(pending=False)
+
+
+def _claim(news: Entry) -> bool:
+    """Take an entry on, unless somebody has since it was read or within the lease."""
+    now = timezone.now()
+    free = models.Q(claimed_at=None) | models.Q(claimed_at__lt=now - timedelta(seconds=LEASE_S))
+    mine = Entry.objects.filter(free, pk=news.pk, pending=True, attempts=news.attempts)
+    return mine.update(claimed_at=now) == 1
 
 
 def _task(name: str) -> Any:
@@ -140,8 +156,9 @@ def _task(name: str) -> Any:
 def overdue() -> list[int]:
     """Return ids of pending entries whose reaction was lost or is due again (backing off)."""
     now = timezone.now()
+    free = models.Q(claimed_at=None) | models.Q(claimed_at__lt=now - timedelta(seconds=LEASE_S))
     pending = Entry.objects.filter(
-        pending=True, at__lt=now - timedelta(seconds=SWEEP_AFTER_S)
+        free, pending=True, at__lt=now - timedelta(seconds=SWEEP_AFTER_S)
     ).order_by("pk")[:SWEEP_LIMIT]
     return [
         one.pk

@@ -1,8 +1,11 @@
 """News: written with what it tells of, reacted to after commit, never lost."""
 
+from datetime import timedelta
+
 import pytest
 from celery import current_app, shared_task
 from django.db import transaction
+from django.utils import timezone
 
 from stations import journal
 from stations.models import Entry
@@ -56,3 +59,19 @@ def test_a_reaction_runs_once_and_a_failed_one_stays_pending(reactions: None) ->
     bad.refresh_from_db()
     assert (bad.pending, bad.attempts) == (True, 2)
     assert not Entry.objects.get(pk=good.pk).pending
+
+
+@pytest.mark.django_db
+def test_an_entry_taken_on_by_another_worker_is_left_to_it_until_its_lease_ends(
+    reactions: None,
+) -> None:
+    with transaction.atomic():
+        news = journal.record("it.worked")
+    now = timezone.now()
+    Entry.objects.update(claimed_at=now, at=now - timedelta(hours=1))
+    journal.react([news.pk])
+    assert journal.overdue() == heard == []
+    Entry.objects.update(claimed_at=now - timedelta(seconds=journal.LEASE_S + 1))
+    assert journal.overdue() == [news.pk]
+    journal.react([news.pk])
+    assert heard == [news.pk]

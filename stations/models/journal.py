@@ -10,7 +10,8 @@ from stations.models.assets import Station
 class Entry(models.Model):
     """Something that happened. Written in the transaction that did it; never changed or deleted.
 
-    `pending` is true until the reactions of `config/reactions.py` were queued and done.
+    `pending` is true until the reactions of `config/reactions.py` were queued and done; `attempts`
+    counts the failed ones.
     """
 
     at = models.DateTimeField(_("at"))
@@ -25,6 +26,9 @@ class Entry(models.Model):
     data = models.JSONField(_("details"), default=dict)
     pending = models.BooleanField(default=False, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    claimed_at = models.DateTimeField(
+        null=True, editable=False, help_text=_("When a worker last took its reactions on.")
+    )
 
     class Meta:
         verbose_name = _("journal entry")
