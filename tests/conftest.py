@@ -81,6 +81,19 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator
         yield
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Let go of the test database before it is dropped: the writer's thread holds a connection."""
+    yield
+    from django.db import connection
+
+    from stations import writer
+
+    writer.stop()
+    if not settings.IS_SQLITE:
+        connection.close_pool()
+
+
 @pytest.fixture(autouse=True)
 def flushable(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let a transactional test's flush empty SQLite's tables: issued documents refuse DELETE.

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from channels.db import database_sync_to_async
 from websockets.asyncio.client import ClientConnection, connect
 
 from config import serve
 
 ANSWER_S = 10.0
+
+
+def db(function: Callable[..., Any]) -> Any:
+    """Make a function that queries awaitable; its thread lets go of the connection."""
+    return database_sync_to_async(function, thread_sensitive=False)
 
 
 @contextmanager

@@ -10,17 +10,15 @@ from typing import Any
 
 import orjson
 import pytest
-from asgiref.sync import sync_to_async
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from monitoring.models import Session
 from stations.models import Connector, Message, QuirkProfile, Station
 from tests import make
-from tests.gateway import Raw, gateway, raw
+from tests.gateway import Raw, db, gateway, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
-db = sync_to_async(thread_sensitive=False)
 VERSIONS = ["1.6", "2.0.1", "2.1"]
 STAMP = "2026-11-22T10:00:00Z"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from stations import commands
@@ -19,10 +18,9 @@ from stations.ocpp.consumer import DIALECTS
 from stations.ocpp.delivery import Link
 from stations.presence import Admitted
 from tests import make
-from tests.gateway import Raw, gateway, raw
+from tests.gateway import Raw, db, gateway, raw
 
 VERSIONS = list(DIALECTS)
-db = sync_to_async(thread_sensitive=False)
 
 # name → arguments, the action and payload expected in 1.6, and in 2.x (None: cannot be said)
 SAID: dict[str, tuple[dict, tuple[str, dict] | None, tuple[str, dict] | None]] = {

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 import websockets
-from asgiref.sync import sync_to_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from stations import security
@@ -16,11 +15,9 @@ from stations.models import Entry, Message, Station
 from stations.ocpp import consumer as consumers
 from stations.ocpp.gateway import gateway as registry
 from tests import make
-from tests.gateway import Raw, gateway, raw
+from tests.gateway import Raw, db, gateway, raw
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-db = sync_to_async(thread_sensitive=False)
 
 
 @pytest.fixture

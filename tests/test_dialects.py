@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asgiref.sync import sync_to_async
 
 from monitoring.models import Reading, Session
 from stations.models import Connector, Message
 from stations.ocpp.fastpath import validate_response
 from tests import make
 from tests.charger import VERSIONS, Charger
-from tests.gateway import gateway
+from tests.gateway import db, gateway
 
 pytestmark = pytest.mark.django_db(transaction=True)
-db = sync_to_async(thread_sensitive=False)
 
 
 @pytest.fixture
