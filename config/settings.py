@@ -104,6 +104,7 @@ def _database() -> dict[str, Any]:
         config["CONN_MAX_AGE"] = None
         config["TEST"] = {"NAME": env.str("TEST_SQLITE", default="") or None}
     else:
+        config["CONN_HEALTH_CHECKS"] = True  # a connection that a restart broke is never handed out
         config["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.int("DB_POOL", default=12)}}
     return config
 

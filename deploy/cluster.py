@@ -101,8 +101,8 @@ def parts(values: dict[str, str]) -> list[Part]:
     return found
 
 
-def start_server(server: Server, stack: ExitStack) -> None:
-    """Start a server, to be stopped when the stack ends."""
+def start_server(server: Server, stack: ExitStack) -> Server:
+    """Start a server, to be stopped when the stack ends, and return it."""
     server.directory.mkdir(parents=True, exist_ok=True)
     stack.callback(server.stop)
     if isinstance(server, PostgreSQL):
@@ -111,13 +111,18 @@ def start_server(server: Server, stack: ExitStack) -> None:
     if isinstance(server, PostgreSQL):
         server.create_once("csms")
     say(f"{type(server).__name__} runs on port {server.port}")
+    return server
 
 
-def supervise(running: list[Part], ended: threading.Event) -> None:
-    """Start the parts and start again what dies, until told to end; then stop them."""
+def supervise(servers: list[Server], running: list[Part], ended: threading.Event) -> None:
+    """Start the parts and start again what dies, until told to end; then stop the parts."""
     for part in running:
         part.start()
     while not ended.wait(RESTART_AFTER_S):
+        for server in servers:
+            if server.process is not None and server.process.poll() is not None:
+                say(f"{type(server).__name__} ended: starting it again")
+                server.start()
         for part in running:
             if part.process is not None and part.process.poll() is not None:
                 say(f"{part.name} ended with {part.process.returncode}: starting it again")
@@ -147,8 +152,7 @@ def main() -> int:
         with ExitStack() as stack:
             postgresql = PostgreSQL(directory / "postgresql", port + 4)
             redis = Redis(directory / "redis", port + 5)
-            start_server(postgresql, stack)
-            start_server(redis, stack)
+            servers = [start_server(postgresql, stack), start_server(redis, stack)]
             values = {"DATABASE_URL": postgresql.url, "REDIS_URL": redis.url, **values}
             write_env(directory / "env", values)
             prepare = [sys.executable, "manage.py", "run", "--prepare"]
@@ -159,8 +163,8 @@ def main() -> int:
             nginx = Nginx(directory / "nginx", port)
             nginx.gateways = [int(values["GATEWAY1_PORT"]), int(values["GATEWAY2_PORT"])]
             nginx.web = int(values["WEB_PORT"])
-            start_server(nginx, stack)
-            supervise(parts(values), ended)
+            servers.append(start_server(nginx, stack))
+            supervise(servers, parts(values), ended)
     except (MissingServerError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -22,11 +23,12 @@ import pytest
 import websockets
 
 from deploy import servers
+from stations.simulator.model import Status
 from tests.charger import Charger
 from tests.conftest import missing
 from tests.running import ROOT
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.services, pytest.mark.timeout(480)]
 PORTS = 6  # nginx, two gateways, web, PostgreSQL, Redis
 
 
@@ -84,7 +86,7 @@ class Cluster:
     def output(self) -> str:
         return (self.directory / "output.log").read_text()
 
-    def wait_for(self, path: str, seconds: float = 120) -> None:
+    def wait_for(self, path: str, seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -221,6 +223,41 @@ def shell(cluster: Cluster, code: str) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+def server_of(cluster: Cluster, word: str) -> psutil.Process:
+    """Return the server process whose command line begins with a program of that name."""
+    for child in psutil.Process(cluster.process.pid).children():
+        if Path(child.cmdline()[0]).name.startswith(word):
+            return child
+    raise AssertionError(f"no process {word}")
+
+
+async def test_without_redis_for_a_while_orders_are_late_but_not_lost(cluster: Cluster) -> None:
+    async with Charger(cluster.ocpp_url, "NO-REDIS", "1.6") as charger:
+        await charger.boot()
+        server_of(cluster, "redis-server").kill()
+        assert "currentTime" in await charger.heartbeat()
+        assert await reset(cluster, "NO-REDIS") == "accepted"
+        async with asyncio.timeout(60):
+            while cluster.output.count("Redis runs") + cluster.output.count("Redis ended") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        assert await reset(cluster, "NO-REDIS") == "accepted"
+
+
+async def test_when_postgresql_is_back_everything_answers_again(cluster: Cluster) -> None:
+    async with Charger(cluster.ocpp_url, "NO-DATABASE", "2.0.1") as charger:
+        await charger.boot()
+        server_of(cluster, "postgres").send_signal(signal.SIGQUIT)  # its immediate stop
+        async with asyncio.timeout(60):
+            while "PostgreSQL ended" not in cluster.output:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        await asyncio.to_thread(cluster.wait_for, "/readyz")
+        for _ in range(6):  # what was being answered when the database went is said again
+            with contextlib.suppress(TimeoutError):
+                await charger.status(1, Status.CHARGING)
+                break
+        assert await reset(cluster, "NO-DATABASE") == "accepted"
 
 
 async def test_ctrl_c_closes_every_socket_with_1012_and_leaves_nothing(cluster: Cluster) -> None:
