@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
+from config.demo import visitors
 from config.demo.places import PILLAR, POSTS
 from firmware import campaigns, images
 from firmware.models import Campaign, FirmwareImage
@@ -32,11 +34,13 @@ FIRST_AFTER_S, THINK_S, NEXT_AFTER_S = 15, 150, 900
 REBOOT_S = (120, 300)
 
 
-async def direct(members: list[Member], number: int) -> None:
-    """Work until cancelled. An error is logged and the work goes on."""
+async def direct(members: list[Member], url: str, number: int) -> None:
+    """Work until cancelled, with guests coming and going. An error is logged, the work goes on."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_for_ever(lambda: _roll_out(members), FIRST_AFTER_S, NEXT_AFTER_S))
         draw = random.Random(number)  # noqa: S311  a story, to be repeatable
+        if settings.PAYMENT_SANDBOX:
+            group.create_task(visitors.come_and_go(url, random.Random(number)))  # noqa: S311
         group.create_task(_for_ever(lambda: _reboot(draw), 60, REBOOT_S[0], REBOOT_S[1], draw))
 
 
@@ -159,6 +163,7 @@ async def _reboot(draw: random.Random) -> None:
 
 def _order_reboot(draw: random.Random) -> None:
     able = Station.objects.filter(connected=True).exclude(sessions__stopped_at=None)
+    able = able.exclude(model=PILLAR.model)  # those are being updated
     stations = list(able.order_by("identity"))
     if stations:
         commands.send(draw.choice(stations), "reset", hard=False, expires_in_s=60)

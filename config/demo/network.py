@@ -9,18 +9,20 @@ from collections.abc import Iterable
 
 from django.db.models import Max
 
-from config.demo.places import BLOCKED_TAG, DRIVERS, POSTS, Post
+from config.demo.places import BLOCKED_TAG, DRIVERS, PILLAR, POSTS, RAPID, WALL, Post
 from monitoring.models import Session
 from stations.models import Station as Row
 from stations.simulator import fleet
-from stations.simulator.model import Fate
+from stations.simulator.model import Fate, Reason, Transaction
 from stations.simulator.scenarios import SCENARIOS, Pace
 from stations.simulator.station import Station
 
 # Cars stay for minutes, not hours, so that a visitor sees them come and go.
+# The pillars are updated meanwhile, which waits for a quiet moment: they have some.
 PACES = {
-    "busy": Pace(stay_s=(90, 240), free_s=(5, 20)),
-    "charging": Pace(stay_s=(180, 600), free_s=(20, 120)),
+    RAPID: Pace(stay_s=(90, 300), free_s=(5, 40)),
+    PILLAR: Pace(stay_s=(60, 150), free_s=(60, 180)),
+    WALL: Pace(stay_s=(180, 600), free_s=(20, 120)),
 }
 SAMPLE_S = 10
 
@@ -28,7 +30,7 @@ SAMPLE_S = 10
 def members(url: str, seed: int) -> list[fleet.Member]:
     """The twelve stations as the server at `url` knows them: firmware, and where meters stand."""
     firmware = dict(Row.objects.values_list("identity", "firmware"))
-    meters = (
+    meters = list(
         Session.objects.order_by()
         .values_list("station__identity", "connector__evse__number")
         .annotate(Max("last_register_mwh"))
@@ -41,6 +43,38 @@ def members(url: str, seed: int) -> list[fleet.Member]:
                 one.station.connectors[number].register_wh = mwh / 1000
         found.append(one)
     return found
+
+
+def cut_short() -> list[Session]:
+    """Sessions that still ran when the demo was stopped the last time."""
+    running = Session.objects.filter(
+        stopped_at=None, station__identity__in=[p.identity for p in POSTS]
+    )
+    return list(running.select_related("station", "connector__evse"))
+
+
+def end_cut_short(members: Iterable[fleet.Member], sessions: Iterable[Session]) -> None:
+    """Queue what a charger says after a power cut: each of them stopped at its last reading."""
+    stations = {one.station.identity: one.station for one in members}
+    for session in sessions:
+        station = stations[session.station.identity]
+        number = session.connector.evse.number if session.connector is not None else 1
+        tx = Transaction(
+            station.connectors[number],
+            session.token_uid,
+            session.started_at,
+            (session.meter_start_mwh or 0) // 1000,
+            ref=session.ref,
+            token_type=session.token_type,
+            transaction_id=session.number,
+            seq=(session.seq_no or 0) + 1,
+        )
+        tx.reason = Reason.POWER_LOSS
+        tx.stopped_at = session.last_reading_at or session.started_at
+        tx.stop_wh = (session.last_register_mwh or session.meter_start_mwh or 0) // 1000
+        reading = tx.connector.read(tx.stopped_at)
+        reading.register_wh = tx.stop_wh
+        station.say(station.dialect.stopped(tx, reading), keep=True)
 
 
 def member(post: Post, url: str, seed: int, firmware: str | None = None) -> fleet.Member:
@@ -63,7 +97,7 @@ def member(post: Post, url: str, seed: int, firmware: str | None = None) -> flee
     scenario = SCENARIOS[post.life]
     station.quirks = scenario.quirks
     tags = [driver.tag for driver in DRIVERS] * 2 + [BLOCKED_TAG]
-    return fleet.Member(station, scenario, tags, PACES.get(post.life, PACES["charging"]))
+    return fleet.Member(station, scenario, tags, PACES[post.make])
 
 
 async def run(members: Iterable[fleet.Member], *, while_pid: int | None = None) -> None:

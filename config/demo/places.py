@@ -78,15 +78,15 @@ HELSINKI = Place(
 PLACES = (BERLIN, LISBON, HELSINKI)
 
 POSTS = (
-    Post("BER-01", "Gleisdreieck 1", BERLIN.name, "1.6", PILLAR, "busy"),
+    Post("BER-01", "Gleisdreieck 1", BERLIN.name, "1.6", PILLAR),
     Post("BER-02", "Gleisdreieck 2", BERLIN.name, "1.6", PILLAR),
     Post("BER-03", "Gleisdreieck 3", BERLIN.name, "2.0.1", PILLAR, fate="installation-failed"),
     Post("BER-04", "Gleisdreieck 4", BERLIN.name, "2.0.1", PILLAR, "quiet"),
-    Post("LIS-01", "Oriente rápido 1", LISBON.name, "2.0.1", RAPID, "busy"),
-    Post("LIS-02", "Oriente rápido 2", LISBON.name, "2.1", RAPID),
+    Post("LIS-01", "Oriente rápido 1", LISBON.name, "2.0.1", RAPID),
+    Post("LIS-02", "Oriente rápido 2", LISBON.name, "2.1", RAPID, "quiet"),
     Post("LIS-03", "Oriente 3", LISBON.name, "1.6", PILLAR, "flaky-network"),
     Post("LIS-04", "Oriente 4", LISBON.name, "2.1", PILLAR, "quiet"),
-    Post("HEL-01", "Kalasatama pika", HELSINKI.name, "2.1", RAPID, "busy"),
+    Post("HEL-01", "Kalasatama pika", HELSINKI.name, "2.1", RAPID),
     Post("HEL-02", "Kalasatama 2", HELSINKI.name, "1.6", WALL, "faulty"),
     Post("HEL-03", "Kalasatama 3", HELSINKI.name, "2.0.1", WALL),
     Post("HEL-04", "Kalasatama 4", HELSINKI.name, "2.1", WALL),

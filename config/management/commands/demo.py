@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import signal
 import time
 from datetime import timedelta
@@ -39,6 +39,8 @@ class Command(BaseCommand):
         if not seed.done():
             self._prepare(options["seed"], options["days"])
         if not options["prepare"]:
+            for noisy in ("stations.simulator", "httpx"):
+                logging.getLogger(noisy).setLevel(logging.WARNING)
             url = options["url"] or f"http://127.0.0.1:{settings.PORT}"
             asyncio.run(self._run(url.rstrip("/"), options["seed"], options["parent"]))
 
@@ -52,11 +54,17 @@ class Command(BaseCommand):
 
     async def _run(self, url: str, number: int, parent: int | None) -> None:
         members = await asyncio.to_thread(network.members, url, number)
-        work = asyncio.gather(
-            network.run(members, while_pid=parent), director.direct(members, number)
-        )
+        network.end_cut_short(members, await asyncio.to_thread(network.cut_short))
+        tasks = [
+            asyncio.create_task(network.run(members, while_pid=parent)),
+            asyncio.create_task(director.direct(members, url, number)),
+        ]
         loop = asyncio.get_running_loop()
         for which in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(which, work.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+            loop.add_signal_handler(which, tasks[0].cancel)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,6 +76,8 @@ class Command(BaseCommand):
             seed=options["seed"],
             tags=[tag for tag in options["tags"].split(",") if tag],
         )
+        level = logging.INFO if options["verbosity"] > 1 else logging.WARNING
+        logging.getLogger("stations.simulator").setLevel(level)
         asyncio.run(self._run(members, options))
         if options["json"]:
             self.stdout.write(json.dumps([_state(member) for member in members], indent=2))
