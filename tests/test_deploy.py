@@ -1,10 +1,13 @@
 """What is shipped for running in production fits the code and each other."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,50 @@ def test_the_target_starts_every_unit() -> None:
     target = (DEPLOY / "systemd" / "csms.target").read_text()
     units = {file.name for file in (DEPLOY / "systemd").glob("*.service")} - {"csms.service"}
     assert {name for name in units if name.replace("@", "@8001") in target} == units
+
+
+def packages_of(*files: str) -> set[str]:
+    """Return the packages that requirement files name, as PyPI spells them."""
+    lines = [line for file in files for line in (ROOT / file).read_text().splitlines()]
+    return {normal(re.split(r"[\[=]", line)[0]) for line in lines if re.match(r"\w", line)}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_library_that_is_imported_is_required_by_name() -> None:
+    comes_with = {
+        "asgiref": "django",
+        "jsonschema": "ocpp",
+        "moneyed": "django-money",
+        "openpyxl": "tablib",
+        "psycopg_pool": "psycopg",
+    }
+    own = {"config", "stations", "monitoring", "firmware", "billing", "deploy", "tests", "bench"}
+    distributions = packages_distributions()
+    undeclared = set()
+    for folder in own:
+        required = packages_of("requirements.txt")
+        if folder in ("tests", "bench"):
+            required |= packages_of("requirements-dev.txt")
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in imported_by(file) - own - set(sys.stdlib_module_names):
+                packages = {normal(one) for one in distributions.get(name, [name])}
+                if not required & (packages | {comes_with.get(name, "")}):
+                    undeclared.add(f"{file.relative_to(ROOT)}: {name}")
+    assert undeclared == set()
+
+
+def imported_by(file: Path) -> set[str]:
+    """Return the top-level names that a module imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.services
