@@ -5,7 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, reverse, reverse_lazy
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -206,5 +206,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_VIEWS": [("health/", "health", "config.health.HealthView")],
     "DASHBOARD_CALLBACK": "config.startpage.callback",
     "SIDEBAR": {"show_search": False, "navigation": navigation},
+    "ACCOUNT": {
+        "navigation": [{"title": _("Second factor"), "link": reverse_lazy("mfa_index")}],
+    },
     "COMMAND": {"search_callback": search, "search_models": False},
 }

@@ -172,6 +172,7 @@ ACCOUNT_SIGNUP_FIELDS = ["email*"]
 ACCOUNT_LOGIN_BY_CODE_ENABLED = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key"}
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/account/"
 MFA_TOTP_ISSUER = "CSMS"
 AUTH_PASSWORD_VALIDATORS = [
@@ -200,6 +201,7 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "config.middleware.acting_user",
+    "config.signin.second_factor",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -259,6 +261,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
 # --- the back office ------------------------------------------------------------------------------
 
+# Staff must set up an authenticator app before the back office opens.
+STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", default=not DEBUG)
 # Maps show a bundled outline of the countries. A tile server is asked only where one is named.
 MAP_TILES_URL = env.str("MAP_TILES_URL", default="")
 MAP_ATTRIBUTION = env.str("MAP_ATTRIBUTION", default="")

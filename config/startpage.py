@@ -1,6 +1,6 @@
 """The start page: the fleet's numbers, what needs somebody, the map, what is happening."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -75,7 +75,7 @@ def _tiles(fleet: dashboard.Fleet, may: dict[str, bool], scope: dashboard.Scope)
     stations = reverse("admin:stations_station_changelist")
     sessions = reverse("admin:monitoring_session_changelist")
     plugs = fleet.connectors
-    since = f"{fleet.since:%Y-%m-%d}"
+    since = f"{fleet.since.astimezone(UTC):started_at_from_0=%Y-%m-%d&started_at_from_1=%H:%M:%S}"
     tiles = [
         _tile(_("Stations online"), fleet.connected, "green", f"{stations}?online=1",
               small=f"/ {fleet.stations}"),
@@ -93,8 +93,8 @@ def _tiles(fleet: dashboard.Fleet, may: dict[str, bool], scope: dashboard.Scope)
             _tile(_("Power now"), power, "", f"{sessions}?state__exact=active", small="kW",
                   note=_("in %(n)d sessions") % {"n": fleet.charging_sessions}),
             _tile(_("Sessions today"), fleet.sessions_today, "",
-                  f"{sessions}?started_at_from_0={since}&started_at_from_1=00:00:00"),
-            _tile(_("Energy today"), energy, "", f"{sessions}?started_at_from_0={since}",
+                  f"{sessions}?{since}"),
+            _tile(_("Energy today"), energy, "", f"{sessions}?{since}",
                   small="kWh"),
         ]  # fmt: skip
     if may["money"]:

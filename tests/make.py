@@ -4,12 +4,13 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from billing import tariffs
 from billing.models import HouseAccount, Seller, Tariff
 from monitoring.models import Reading, Session
-from stations.models import Connector, Evse, Site, Station, Token, User
+from stations.models import Connector, Evse, Message, Site, Station, Token, User
 
 _n = count(1)
 
@@ -40,6 +41,16 @@ def staff(**fields: Any) -> User:
     return User.objects.create_superuser(
         **{"email": f"staff{n}@example.com", "password": "secret"} | fields
     )
+
+
+def member(role: str, *sites: Site, **fields: Any) -> User:
+    """Staff with one of the roles, limited to these sites (none given: all)."""
+    n = next(_n)
+    defaults = {"email": f"member{n}@example.com", "password": "secret", "is_staff": True}
+    row = User.objects.create_user(**defaults | fields)
+    row.groups.add(Group.objects.get(name=role))
+    row.sites.set(sites)
+    return row
 
 
 def token(**fields: Any) -> Token:
@@ -129,3 +140,18 @@ def reading(of: Session, minutes: float, wh: float, **fields: Any) -> Reading:
         "register_mwh": (of.meter_start_mwh or 0) + int(wh * 1000),
     }
     return Reading.objects.create(**defaults | fields)
+
+
+def frame(of: Station, action: str = "Heartbeat", **fields: Any) -> Message:
+    """A call of the station with our answer."""
+    defaults = {
+        "station": of,
+        "at": timezone.now(),
+        "direction": Message.Direction.IN,
+        "action": action,
+        "message_id": f"m{next(_n)}",
+        "payload": "{}",
+        "answer": "{}",
+        "latency_ms": 4.2,
+    }
+    return Message.objects.create(**defaults | fields)

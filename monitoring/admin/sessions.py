@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import (
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
 )
 
 from monitoring import review
@@ -31,7 +30,7 @@ from stations.admin.base import (
     moment,
     sections,
 )
-from stations.admin.filters import StationSiteFilter
+from stations.admin.filters import BetweenFilter, StationSiteFilter
 from stations.looks import dot
 from stations.models import Entry
 
@@ -104,7 +103,7 @@ class SessionAdmin(Facts, StaffAdmin):
         ("state", ChoicesDropdownFilter),
         ReviewFilter,
         StationSiteFilter,
-        ("started_at", RangeDateTimeFilter),
+        ("started_at", BetweenFilter),
         ("energy_source", ChoicesDropdownFilter),
     )
     list_before_template = "admin/monitoring/session/list_before.html"

@@ -1,11 +1,13 @@
 """Filters of the back office's lists."""
 
+from datetime import UTC
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 
 from firmware import images
 from stations.admin.base import in_scope
@@ -39,6 +41,20 @@ class StationSiteFilter(SiteFilter):
     """By the site of a row's station."""
 
     path = "station__site"
+
+
+class BetweenFilter(RangeDateTimeFilter):  # type: ignore[misc]
+    """From and to, in UTC; a day without a time is taken from its beginning or to its end."""
+
+    def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
+        """Keep the rows between the two moments."""
+        for side, lookup, time in (("from", "gte", "00:00:00"), ("to", "lte", "23:59:59")):
+            day = self.used_parameters.get(f"{self.parameter_name}_{side}_0")
+            clock = self.used_parameters.get(f"{self.parameter_name}_{side}_1") or time
+            at = parse_datetime(f"{day} {clock}") if day else None
+            if at is not None:
+                rows = rows.filter(**{f"{self.parameter_name}__{lookup}": at.replace(tzinfo=UTC)})
+        return rows
 
 
 class MakeFilter(DropdownFilter):  # type: ignore[misc]
