@@ -139,5 +139,5 @@ def test_the_inspector_asks_the_same_number_of_times(
     for _ in range(many):
         make.frame(make.station())
     staff.get(INSPECTOR)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         staff.get(INSPECTOR)
