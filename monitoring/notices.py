@@ -304,3 +304,21 @@ def _bury_the_dead(now: datetime) -> None:
         State.FAILED,
         error=_("The process ended while it was being sent; it is not sent twice."),
     )
+
+
+def test(contact: Contact) -> str:
+    """Send a contact a test message now; return what went wrong, or nothing."""
+    incident = Incident(
+        family="test",
+        rule="test",
+        severity=Severity.INFO,
+        summary=_("This is a test. Nothing is wrong."),
+        opened_at=timezone.now(),
+    )
+    incident.pk = 0
+    notice = Notice(pk=0, incident=incident, contact=contact, event="test")
+    try:
+        CHANNELS[contact.channel].send([notice])
+    except TransportError as error:
+        return str(error)
+    return ""

@@ -1,5 +1,5 @@
 """The back office's pages of charging and health."""
 
-from monitoring.admin import incidents, sessions
+from monitoring.admin import incidents, response, sessions, telling
 
-__all__ = ["incidents", "sessions"]
+__all__ = ["incidents", "response", "sessions", "telling"]
