@@ -1,24 +1,32 @@
 """HTML → PDF bytes, in a process of its own where the gateway shares ours.
 
 Rendering takes about half a second of CPU under the GIL: in a thread beside the gateway it would
-delay every charger. This module imports no Django, so that a spawned process starts fast.
+delay every charger. The process (`python -m billing.pdf`) imports no Django, answers one request at
+a time over its pipes, and ends when they close: also after a kill -9 of ours.
+
+    RenderError         the document could not be rendered, or the process died twice
 """
 
 from __future__ import annotations
 
 import atexit
 import io
-import multiprocessing
-import signal
+import json
+import struct
+import subprocess
+import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
 
 TIMEOUT_S = 120
 TASKS_A_PROCESS = 40  # its memory grows
+HEAD = struct.Struct(">?Q")  # whether it worked, and how many bytes follow
 
-_lock = threading.Lock()
-_pool: ProcessPoolExecutor | None = None
+
+class RenderError(RuntimeError):
+    """A document could not be rendered."""
 
 
 def render(html: str, css: str) -> bytes:
@@ -35,37 +43,110 @@ def render(html: str, css: str) -> bytes:
 
 
 def render_apart(html: str, css: str) -> bytes:
-    """`render` in the pool's process; one that died is replaced, once."""
-    try:
-        return _executor().submit(render, html, css).result(TIMEOUT_S)
-    except BrokenProcessPool:
-        close()
-        return _executor().submit(render, html, css).result(TIMEOUT_S)
-
-
-def _executor() -> ProcessPoolExecutor:
-    global _pool
+    """`render` in a process of its own; one that died is replaced, once. Raises RenderError."""
+    request = json.dumps([html, css]).encode()
     with _lock:
-        if _pool is None:
-            _pool = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_ignore_interrupt,
-                max_tasks_per_child=TASKS_A_PROCESS,
-            )
-            atexit.register(close)
-        return _pool
+        for _attempt in (1, 2):
+            answer = _ask(request)
+            if answer is not None:
+                break
+    if answer is None:
+        raise RenderError("The rendering process ended before it answered.")
+    worked, content = answer
+    if not worked:
+        raise RenderError(content.decode())
+    return content
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C is our parent's to handle; it closes the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+# --- our side -----------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_child: subprocess.Popen[bytes] | None = None
+_asked = 0
+
+
+def _ask(request: bytes) -> tuple[bool, bytes] | None:
+    """Send one request to the child; None when it died or took too long."""
+    global _asked
+    child = _running()
+    if child.stdin is None or child.stdout is None:
+        return None
+    watchdog = threading.Timer(TIMEOUT_S, child.kill)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        child.stdin.write(HEAD.pack(True, len(request)) + request)
+        child.stdin.flush()
+        answer = _receive(child.stdout)
+    except OSError:
+        answer = None
+    finally:
+        watchdog.cancel()
+    _asked += 1
+    if answer is None or _asked >= TASKS_A_PROCESS:
+        close()
+    return answer
+
+
+def _running() -> subprocess.Popen[bytes]:
+    """The child, started where there is none. Ctrl-C is not for it: it ends with its pipe."""
+    global _child, _asked
+    if _child is not None and _child.poll() is not None:
+        close()
+    if _child is None:
+        atexit.register(close)
+        _child = subprocess.Popen(
+            [sys.executable, "-m", "billing.pdf"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parent.parent,
+            start_new_session=True,
+        )
+        _asked = 0
+    return _child
 
 
 def close() -> None:
-    """End the pool's process."""
-    global _pool
-    with _lock:
-        pool, _pool = _pool, None
-    if pool is not None:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """End the child."""
+    global _child
+    child, _child = _child, None
+    if child is None:
+        return
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with suppress(BrokenPipeError):
+                pipe.close()
+    try:
+        child.wait(1)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _receive(pipe: IO[bytes]) -> tuple[bool, bytes] | None:
+    """One message, or None when the pipe closed first."""
+    head = pipe.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    worked, length = HEAD.unpack(head)
+    content = pipe.read(length)
+    return (worked, content) if len(content) == length else None
+
+
+# --- the child's side ---------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer requests from stdin until it closes."""
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while (request := _receive(requests)) is not None:
+        try:
+            worked, content = True, render(*json.loads(request[1]))
+        except Exception as error:  # noqa: BLE001  said to the parent, who raises it
+            worked, content = False, f"{type(error).__name__}: {error}".encode()
+        answers.write(HEAD.pack(worked, len(content)) + content)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
