@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 MAX_BATCH = settings.WRITER_MAX_BATCH  # units a transaction
 MAX_QUEUE = 5_000  # beyond it `commit` waits, and so its socket is not read
 ANSWERED = 100  # lanes of this order and above are written after the units' replies are known
+BUSY_BATCH, BUSY_S = 20, 0.2
+THREAD = "writer"
 RETRIES = 5  # of a batch that met a deadlock with another process
 
 type Write = Callable[[list[Any]], Sequence[Any] | None]
@@ -104,6 +106,7 @@ class Stats:
     last_batch: int = 0
     commit_seconds: float = 0.0  # in total, statements and COMMIT
     last_commit_seconds: float = 0.0
+    last_commit_at: float = 0.0  # time.monotonic()
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +199,7 @@ class Writer:
             if self._stopping:
                 raise Stopped("The writer is shutting down.")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="writer", daemon=True)
+                self._thread = threading.Thread(target=self._main, name=THREAD, daemon=True)
                 self._thread.start()
             self._queue.append(waiting)
             self._ready.notify()
@@ -259,6 +262,7 @@ class Writer:
         stats.largest_batch = max(stats.largest_batch, len(batch))
         stats.last_commit_seconds = took
         stats.commit_seconds += took
+        stats.last_commit_at = time.monotonic()
         for waiting in batch:
             waiting.result = waiting.unit.answer if waiting.unit else None
         return None
@@ -377,3 +381,13 @@ stats = _default.stats
 def depth() -> int:
     """How many units wait in this process."""
     return _default.depth
+
+
+def busy() -> bool:
+    """Tell whether chargers keep this process's writer busy: batches of many, one after another."""
+    return stats.last_batch >= BUSY_BATCH and time.monotonic() - stats.last_commit_at < BUSY_S
+
+
+def writing() -> bool:
+    """Tell whether this is a writer's thread, where everybody waits for the end."""
+    return threading.current_thread().name == THREAD
