@@ -174,3 +174,32 @@ def test_health_answers_by_address_and_without_tls(client: Client, settings: Any
     assert client.get("/readyz", HTTP_HOST="10.0.0.7").json()["database"] == "ok"
     assert client.get("/admin/", HTTP_HOST="10.0.0.7").status_code == 400
     assert client.get("/admin/", HTTP_HOST="charge.example").status_code == 301
+
+
+DRAWS = """
+import psutil, sys
+from billing import pdf
+if __name__ == "__main__":
+    assert pdf.render_apart("<p>Invoice</p>", "").startswith(b"%PDF")
+    print(*[child.pid for child in psutil.Process().children()], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_runner_leaves_no_pdf_process(tmp_path: Path) -> None:
+    (tmp_path / "draws.py").write_text(DRAWS)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "draws.py")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(children) == 1
+    parent.kill()
+    parent.communicate()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
