@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -128,9 +127,10 @@ class Tasks:
 
 
 def _leave(code: int) -> None:
-    """End this process now, with the processes it started; what runs is found again by sweeps."""
-    for child in multiprocessing.active_children():
-        child.kill()
+    """End this process now; what still runs is found again by the sweeps.
+
+    The processes it started (PDFs, the demo's stations) end when they see it gone.
+    """
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
