@@ -75,7 +75,11 @@ class StaffLogin(LoginView):
     def form_valid(self, form: Any) -> HttpResponse:
         """Go on with allauth: the second factor if there is one, then the page that was asked."""
         user = form.get_user()
-        record_authentication(self.request, user, method="password", email=user.email)
+        # The password was typed just now: who has no second factor yet may set one up with it.
+        fresh = None if is_mfa_enabled(user) else True
+        record_authentication(
+            self.request, user, method="password", email=user.email, reauthenticated=fresh
+        )
         response: HttpResponse = perform_login(
             self.request, user, redirect_url=self.get_success_url(), email=user.email
         )
