@@ -32,8 +32,7 @@ def pdf_of(invoice: Invoice) -> bytes:
     kept = InvoiceFile.objects.filter(invoice=invoice, format=InvoiceFile.Format.PDF).first()
     if kept is not None:
         return bytes(kept.content)
-    draw = pdf.render_apart if settings.EMBEDDED else pdf.render
-    content = draw(html_of(invoice), CSS.read_text(encoding="utf-8"))
+    content = pdf.render_apart(html_of(invoice), CSS.read_text(encoding="utf-8"))
     kept, _new = InvoiceFile.objects.get_or_create(
         invoice=invoice,
         format=InvoiceFile.Format.PDF,

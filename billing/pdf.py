@@ -1,4 +1,4 @@
-"""HTML → PDF bytes, in a process of its own where the gateway shares ours.
+"""HTML → PDF bytes, in a process of its own.
 
 Rendering takes about half a second of CPU under the GIL: in a thread beside the gateway it would
 delay every charger. The process (`python -m billing.pdf`) imports no Django, answers one request at
