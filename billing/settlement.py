@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from monitoring.models import Session
 from stations import journal, live
-from stations.models import User
+from stations.models import Token, User
 
 from . import corrections, invoicing, ledger, payments, refunds, start
 from .models import Charge, HouseAccount, Invoice, Payment, Seller, Tariff
@@ -42,6 +42,9 @@ S, Hold = ChargeState, HoldReason
 
 # No fee for a start that came to nothing: less than 0.1 kWh in less than five minutes.
 NOTHING_WH, NOTHING_S = 100, 300
+
+
+LOOK_BACK = dt.timedelta(days=45)  # of the sweep: longer than any hold or outage
 
 
 class NotNow(Exception):
@@ -172,6 +175,8 @@ def _doubt(charge: Charge, payer: dict[str, Any]) -> tuple[HoldReason, str] | No
 def _account_of(session: Session) -> tuple[HouseAccount | None, User | None]:
     """Who the session's token belongs to: a house account, else a driver."""
     token = session.token
+    if token is None and session.token_uid:  # enrolled since
+        token = Token.objects.filter(uid__iexact=session.token_uid).first()
     if token is None:
         return None, None
     account = token.house_accounts.filter(is_active=True).order_by("pk").first()
@@ -303,22 +308,22 @@ STEPS = {
 # --- what people decide -------------------------------------------------------------------------
 
 
-def resume(charge: Charge, *, tariff: Tariff | None = None, driver: User | None = None) -> Charge:
-    """Release a held charge, with a tariff or a payer a person chose, and settle it."""
+def resume(charge: Charge, *, tariff: Tariff | None = None) -> Charge:
+    """Release a held charge and settle it: with a tariff a person chose, or what is there by now
+    (a tariff that covers the session's start, an owner of the token)."""
     if charge.state != S.HELD:
         raise NotNow("Only a held charge can be released.")
     changes: dict[str, Any] = {}
+    session = charge.session
+    if tariff is None and charge.tariff_snapshot is None:
+        tariff = Tariff.objects.all().in_force(session.station, session.started_at)
     if tariff is not None:
         Tariff.objects.filter(pk=tariff.pk, first_used_at__isnull=True).update(
             first_used_at=timezone.now()
         )
-        zone = charge.session.station.zone.key
+        zone = session.station.zone.key
         changes |= {"tariff": tariff, "tariff_snapshot": tariff.snapshot(zone)}
         changes |= {"currency": tariff.currency}
-    if driver is not None and charge.session.token is not None:
-        token = charge.session.token
-        token.user = driver
-        token.save(update_fields=["user"])
     target = S.CAPTURING if charge.hold_reason == Hold.UNCOLLECTED else S.OPEN
     _move(charge, target, hold_reason="", **changes)
     return settle(charge.session_id) or charge
@@ -396,8 +401,12 @@ def _correct_invoice(charge: Charge, invoice: Invoice, right_minor: int) -> None
 
 def unsettled() -> list[int]:
     """Sessions whose charge should have moved on: what a crash or an outage left."""
-    minute_ago = timezone.now() - dt.timedelta(minutes=1)
-    closed = Session.objects.filter(state=Session.State.CLOSED, closed_at__lt=minute_ago)
+    now = timezone.now()
+    closed = Session.objects.filter(
+        state=Session.State.CLOSED,
+        closed_at__lt=now - dt.timedelta(minutes=1),
+        started_at__gt=now - LOOK_BACK,
+    )
     missing = closed.filter(charge__isnull=True).order_by("pk").values_list("pk", flat=True)[:200]
     stuck = (
         closed.filter(charge__state__in=[S.OPEN, S.PRICED, S.CAPTURING, S.PAID])

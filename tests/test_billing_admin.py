@@ -158,6 +158,21 @@ def test_a_held_charge_is_released_with_a_tariff(staff: Client) -> None:
     assert charge.state == Charge.State.INVOICED
 
 
+def test_held_charges_are_released_from_the_list(staff: Client) -> None:
+    make.seller()
+    driver = make.user()
+    charges = [
+        settlement.settle(make.session(make.station(), token=make.token(user=driver)).pk)
+        for _ in range(2)
+    ]
+    make.tariff()
+    staff.post(
+        reverse("admin:billing_charge_changelist"),
+        {"action": "release_selected", "_selected_action": [charge.pk for charge in charges]},
+    )
+    assert set(Charge.objects.values_list("state", flat=True)) == {"invoiced"}
+
+
 def test_a_held_charge_is_waived_with_a_reason_only(staff: Client) -> None:
     make.tariff()
     charge = settlement.settle(make.session(make.station()).pk)

@@ -87,6 +87,16 @@ def test_a_session_nobody_answers_for_is_held() -> None:
     assert Invoice.objects.count() == 0
 
 
+def test_a_held_session_goes_on_when_its_token_has_an_owner() -> None:
+    make.tariff()
+    make.seller()
+    charge = settle(make.session(make.station(), token_uid="STRANGER"))
+    assert settlement.resume(charge).state == Charge.State.HELD
+    make.token(uid="stranger", user=make.user())
+    charge.refresh_from_db()
+    assert settlement.resume(charge).state == Charge.State.INVOICED
+
+
 def test_a_session_without_a_tariff_is_held_never_free() -> None:
     make.seller()
     charge = settle(make.session(make.station(), token=make.token(user=make.user())))

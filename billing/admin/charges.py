@@ -131,6 +131,25 @@ class ChargeAdmin(Facts, StaffAdmin):
         """The invoice's number."""
         return charge.invoice.number if charge.invoice is not None else "–"
 
+    actions = ("release_selected",)
+
+    @admin.action(description=gettext_lazy("Release the held ones"), permissions=["decide"])
+    def release_selected(self, request: HttpRequest, queryset: Any) -> None:
+        """Try the held ones again: with a tariff assigned or a token enrolled since."""
+        held = Charge.objects.filter(pk__in=queryset.values("pk"), state=Charge.State.HELD)
+        left = sum(settlement.resume(c).state == Charge.State.HELD for c in held[:500])
+        if left:
+            self.message_user(
+                request, _("%(n)s are still held: open them to see why.") % {"n": left}, "warning"
+            )
+        else:
+            self.message_user(request, _("Released."))
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Who may release and waive."""
+        user: Any = request.user
+        return bool(user.has_perm("billing.change_charge"))
+
     # the page
 
     def get_urls(self) -> list[URLPattern]:
