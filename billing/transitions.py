@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from billing import alarms
 from billing.models import Payment, PaymentTransition
 from billing.models.payments import PaymentState as State
 from stations import journal, live
@@ -99,6 +100,7 @@ def move(
                 event=event,
                 **(detail or {}),
             )
+            alarms.heal(payment, target)
         touch(payment)
     payment.refresh_from_db()
 
@@ -111,7 +113,7 @@ def note(
 
 
 def alert(payment: Payment, code: str, **data: Any) -> None:
-    """Tell people that this payment needs them: news `payment.alerted`, once for each code."""
+    """Tell people that this payment needs them, once for each code: news and an incident."""
     with transaction.atomic():
         if payment.transitions.filter(event=f"alert:{code}").exists():
             return
@@ -129,6 +131,7 @@ def alert(payment: Payment, code: str, **data: Any) -> None:
             code=code,
             **data,
         )
+        alarms.sound(payment, code, data)
         touch(payment)
 
 

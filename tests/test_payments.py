@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from billing import payments, reconciliation, start, steps
+from billing import alarms, payments, reconciliation, start, steps
 from billing.models import Payment
 from billing.sandbox import control
 from billing.sandbox.engine import Sandbox
 from billing.transitions import BadAmount, Busy, NotAllowed, NotReady, PaymentsOff, ProviderDown
-from monitoring.models import Session
+from monitoring.models import Incident, Session, Severity
 from stations import commands, journal
 from stations.models import Command, Connector, Entry, Station, Token
 from tests import make, paying
@@ -489,6 +491,43 @@ def test_a_revoked_key_is_told_at_once_and_takes_no_money(box: Sandbox) -> None:
         paying.begin()
     assert Entry.objects.get(kind="payment.alerted").data["code"] == "key_refused"
     control.revoke_key(box, None)
+
+
+def test_what_needs_people_is_an_incident_and_heals(box: Sandbox) -> None:
+    from billing.providers.stripe import required
+
+    control.revoke_key(box, required().api_key)
+    for _ in range(2):
+        with pytest.raises(ProviderDown):
+            paying.begin()
+    incident = Incident.objects.get()
+    assert "refuses our key" in incident.summary
+    assert incident.severity == Severity.PAGE
+    control.revoke_key(box, None)
+    payment = paying.held(box)
+    incident.refresh_from_db()
+    assert incident.state == Incident.State.RESOLVED
+    paying.session_of(payment)
+    control.fault(box, "payment_intents.capture", "rate_limit", 4)
+    payments.capture(payment, 1234)
+    for _ in range(3):
+        due_now(payment)
+        reconciliation.tick()
+    stuck = Incident.objects.exclude(pk=incident.pk).get()
+    assert stuck.state != Incident.State.RESOLVED
+    due_now(payment)
+    reconciliation.tick()
+    stuck.refresh_from_db()
+    assert stuck.state == Incident.State.RESOLVED
+
+
+def test_every_alarm_has_a_sentence() -> None:
+    text = "".join(path.read_text() for path in Path(alarms.__file__).parent.glob("*.py"))
+    codes = set(re.findall(r'alert\(\s*[\w.]+,\s*"(\w+)"', text))
+    assert len(codes) >= 10
+    assert codes <= set(alarms.ALARMS)
+    for healed in alarms.HEALED_BY.values():
+        assert set(healed) <= set(alarms.ALARMS)
 
 
 # --- the hourly sweep ---------------------------------------------------------------------------
