@@ -10,3 +10,9 @@ class BillingConfig(AppConfig):
     name = "billing"
     verbose_name = _("Billing")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Refuse to start with payment settings that would lose money or keys."""
+        from billing.providers.stripe import configuration
+
+        configuration()

@@ -377,12 +377,14 @@ PRODUCTION = {
 PROBE = """
 import django; django.setup()
 from django.conf import settings
-from django.test import Client
+from django.urls import Resolver404, resolve
 from billing import sandbox
 from billing.providers.stripe import configuration
 print(settings.PAYMENT_SANDBOX, configuration())
-print(Client(headers={"host": "charge.example"}).get("/sandbox/stripe/v1/events", secure=True)
-      .status_code)
+try:
+    print(resolve("/sandbox/stripe/v1/events"))
+except Resolver404:
+    print("404")
 try:
     from billing.sandbox.engine import Sandbox
     Sandbox("sandbox.sqlite3")
