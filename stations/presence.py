@@ -7,6 +7,7 @@ sockets: the newest one owns the station, and whatever an older one still does i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,7 @@ class Admitted:
     quirks: dict[str, Any]
     quirks_id: int | None
     booted: bool  # it was accepted at least once before
+    orders: bool = True  # some may be waiting for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +128,47 @@ def admit(identity: str) -> Admitted:
     `settings.OCPP_UNKNOWN_STATIONS`: `reject` keeps nothing, `pending` keeps it for approval,
     `accept` takes it into service. Raises NotAdmitted.
     """
-    station = Station.objects.select_related("site", "quirks").filter(identity=identity).first()
-    if station is None:
-        station = _admit_stranger(identity)
-    if station.state == Station.State.RETIRED:
+    admitted = _find(identity)
+    if admitted is None:
+        _admit_stranger(identity)
+        admitted = _find(identity)
+    if admitted is None or admitted.state == Station.State.RETIRED:
         raise NotAdmitted(identity)
+    return admitted
+
+
+def _find(identity: str) -> Admitted | None:
+    """Read the station in one statement of our own: a whole fleet may reconnect at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.id, s.state, s.version, s.password_hash, s.security_profile,"
+            " s.heartbeat_interval_s, p.time_zone, q.settings, s.quirks_id,"
+            " s.booted_at IS NOT NULL, EXISTS (SELECT 1 FROM stations_command AS c"
+            " WHERE c.station_id = s.id AND c.status = 'queued')"
+            " FROM stations_station AS s LEFT JOIN stations_site AS p ON p.id = s.site_id"
+            " LEFT JOIN stations_quirkprofile AS q ON q.id = s.quirks_id WHERE s.identity = %s",
+            [identity],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
     return Admitted(
-        station_id=station.pk,
+        station_id=row[0],
         identity=identity,
-        state=station.state,
-        version=station.version,
-        password_hash=station.password_hash,
-        security_profile=station.security_profile,
-        heartbeat_interval_s=station.heartbeat_interval_s,
-        time_zone=station.site.time_zone if station.site else "UTC",
-        quirks=station.quirks.settings if station.quirks else {},
-        quirks_id=station.quirks_id,
-        booted=station.booted_at is not None and station.state == Station.State.ACCEPTED,
+        state=row[1],
+        version=row[2],
+        password_hash=row[3],
+        security_profile=row[4],
+        heartbeat_interval_s=row[5],
+        time_zone=row[6] or "UTC",
+        quirks=json.loads(row[7]) if row[7] else {},
+        quirks_id=row[8],
+        booted=bool(row[9]) and row[1] == Station.State.ACCEPTED,
+        orders=bool(row[10]),
     )
 
 
-def _admit_stranger(identity: str) -> Station:
+def _admit_stranger(identity: str) -> None:
     policy = settings.OCPP_UNKNOWN_STATIONS
     if policy == "reject":
         raise NotAdmitted(identity)
@@ -163,7 +185,6 @@ def _admit_stranger(identity: str) -> Station:
         if created:
             journal.record("station.appeared", station, identity=identity, state=str(state))
             live.touch("fleet")
-    return station
 
 
 def forget(gateway: str, before: datetime) -> int:
@@ -338,7 +359,8 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
     connector never seen before is made: 1.6 stations announce theirs in no other way.
     """
     connectors = _connectors({(f.station_id, f.evse, f.connector) for f in facts if f.evse > 0})
-    outcomes, changed, touched, news = [], {}, set(), []
+    outcomes, news, touched = [], [], set()
+    changed: dict[int, dict[str, Any]] = {}
     for fact in facts:
         touched.add(f"station-{fact.station_id}")
         if fact.evse == 0:
@@ -347,56 +369,71 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
             )
             outcomes.append(True)
             continue
-        connector = connectors[fact.station_id, fact.evse, fact.connector]
-        at = fact.at if believable(fact.at, fact.received_at) else fact.received_at
-        if connector.status_at is not None and at is not None and at < connector.status_at:
+        known = connectors[fact.station_id, fact.evse, fact.connector]
+        at = fact.at if fact.at and believable(fact.at, fact.received_at) else fact.received_at
+        if known.status_at is not None and at < known.status_at:
             outcomes.append(False)
             continue
-        if (connector.status, connector.error_code) != (fact.status, fact.error_code):
-            news.append(_status_news(fact, connector, at))
-        connector.status, connector.status_at = fact.status, at
-        connector.status_received_at = fact.received_at
-        connector.error_code, connector.info = fact.error_code, fact.info
-        connector.vendor_error_code = fact.vendor_error_code
-        changed[connector.pk] = connector
+        if (known.status, known.error_code) != (fact.status, fact.error_code):
+            news.append(_status_news(fact, known, at))
+        known.status, known.status_at, known.error_code = fact.status, at, fact.error_code
+        changed[known.id] = {
+            "id": known.id,
+            "status": fact.status,
+            "status_at": at,
+            "status_received_at": fact.received_at,
+            "error_code": fact.error_code,
+            "vendor_error_code": fact.vendor_error_code,
+            "info": fact.info,
+        }
         outcomes.append(True)
-    Connector.objects.bulk_update(
-        changed.values(),
-        ["status", "status_at", "status_received_at", "error_code", "vendor_error_code", "info"],
-    )
+    bulk.update(Connector, [changed[pk] for pk in sorted(changed)])
     journal.record_many(news)
     live.touch("fleet", *touched, *(f"connector-{pk}" for pk in changed))
     return outcomes
 
 
-def _status_news(fact: Status, connector: Connector, at: datetime | None) -> Entry:
+@dataclass(slots=True)
+class _Known:
+    """What is kept of a connector."""
+
+    id: int
+    status: str = Connector.Status.UNKNOWN
+    status_at: datetime | None = None
+    error_code: str = ""
+
+
+def _status_news(fact: Status, known: _Known, at: datetime) -> Entry:
     return journal.entry(
         "connector.status_changed",
-        f"connector-{connector.pk}",
+        f"connector-{known.id}",
         station_id=fact.station_id,
         evse=fact.evse,
         connector=fact.connector,
         status=fact.status,
-        previous=connector.status,
+        previous=str(known.status),
         error_code=fact.error_code,
         vendor_error_code=fact.vendor_error_code,
         info=fact.info,
-        at=(at or fact.received_at).isoformat(),  # the charger's time: statuses come late
+        at=at.isoformat(),  # the charger's time: statuses come late
     )
 
 
-def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], Connector]:
+def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _Known]:
     """Return the connectors of these (station, EVSE, connector) numbers, made where missing."""
     if not keys:
         return {}
-    rows = Connector.objects.filter(station__in={key[0] for key in keys}).select_related("evse")
-    found = {(row.station_id, row.evse.number, row.number): row for row in rows}
+    rows = Connector.objects.filter(station__in={key[0] for key in keys}).values_list(
+        "station_id", "evse__number", "number", "id", "status", "status_at", "error_code"
+    )
+    found = {row[:3]: _Known(*row[3:]) for row in rows}
     for key in sorted(keys - found.keys()):
         station_id, evse_number, number = key
         evse, _ = Evse.objects.get_or_create(station_id=station_id, number=evse_number)
-        found[key], _ = Connector.objects.get_or_create(
+        made, _ = Connector.objects.get_or_create(
             evse=evse, number=number, defaults={"station_id": station_id}
         )
+        found[key] = _Known(made.pk)
     return found
 
 

@@ -85,6 +85,7 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._held: asyncio.TimerHandle | None = None  # until the charger has spoken
         self._deliverer: asyncio.Task[None] | None = None
         self._again = False
+        self._missed = False  # an order came while orders were held
         try:
             while True:
                 await self.dispatch(await receive())
@@ -124,7 +125,7 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 return
             gateway.join(self)
             hold_s = self.link.station.quirks.get("hold_s", HOLD_S)
-            self._held = self.loop.call_later(hold_s, self.wake)
+            self._held = self.loop.call_later(hold_s, self._spoke)
 
     async def _admit(self, identity: str) -> presence.Admitted:
         key = f"{peer_of(self.scope)} {identity}"
@@ -211,7 +212,10 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         booted = self.link.booted
         good = await self.dialect.receive(text)
-        if good and (self._held is not None or self.link.booted != booted):
+        if self._held is not None:
+            if good:
+                self._spoke()
+        elif self.link.booted != booted:
             self.wake()
         now = monotonic()
         self._allowance = min(
@@ -247,10 +251,18 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._held.cancel()
             self._held = None
 
+    def _spoke(self) -> None:
+        """The charger has spoken, or said nothing for long enough: orders need not wait."""
+        self._release()
+        if self.link.station.orders or self._missed:
+            self.wake()
+
     def wake_from_afar(self) -> None:
         """The same from any thread; before the charger has spoken, orders are held."""
         if self._held is None:
             self.loop.call_soon_threadsafe(self.wake)
+        else:
+            self._missed = True
 
     def close_from_afar(self) -> None:
         """A newer socket has taken this station over: close this one, from any thread."""
