@@ -121,7 +121,7 @@ def test_the_lists_take_the_same_queries_however_many_rows(
         campaigns.create(f"c{n}", release, [charger() for _ in range(4)])
     Connector.objects.update(status="Available")
     staff.get("/admin/firmware/campaign/")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(10):
         staff.get("/admin/firmware/campaign/")
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(20):
         staff.get(f"/admin/firmware/campaign/{Campaign.objects.latest('pk').pk}/change/")
