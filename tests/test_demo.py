@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.db.models import Count, Sum
 
@@ -27,7 +28,9 @@ def played(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> in
     settings.PAYMENT_SANDBOX = True
     monkeypatch.setattr(history, "GUESTS", 0.4)
     monkeypatch.setattr(history, "REFUND_EVERY", 3)
-    seed.seed(NOW - timedelta(days=10))
+    since = NOW - timedelta(days=10)
+    with time_machine.travel(since, tick=False):
+        seed.seed(since)
     with guests.till() as box:
         return Past(NOW, 10, 1, box).play()
 

@@ -9,6 +9,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import time_machine
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
@@ -46,7 +47,9 @@ class Command(BaseCommand):
 
     def _prepare(self, number: int, days: int) -> None:
         began, now = time.monotonic(), timezone.now()
-        seed.seed(now - timedelta(days=days))
+        since = now - timedelta(days=days)
+        with time_machine.travel(since, tick=False):
+            seed.seed(since)
         with guests.till() as box:
             Past(now, days, number, box).play()
         took = time.monotonic() - began
