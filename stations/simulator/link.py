@@ -110,6 +110,8 @@ class Link:
                 raise NoAnswerError(f"{action} was not answered within {timeout_s:g} s") from None
             finally:
                 self._waiting.pop(message_id, None)
+                if future.done() and not future.cancelled():
+                    future.exception()  # seen, also where sending failed first
 
     async def send(self, frame: list[Any]) -> None:
         """Send any frame as it is."""
