@@ -21,7 +21,7 @@ setup-dev:
 
 # Where they cannot be installed, the tests that need them are skipped, but never with CI=true.
 programs:
-	deploy/setup.sh programs postgres redis-server nginx chromium pdftoppm || [ -z "$$CI" ]
+	deploy/setup.sh programs postgres redis-server nginx chromium pdftoppm promtool || [ -z "$$CI" ]
 
 run: setup  ## start everything in one process on PORT (8000)
 	exec $(PY) manage.py run

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitoring import incidents, metrics, tasks, ticks
 from monitoring.models import Contact, Notice, Tick
 from tests import make
+from tests.conftest import missing
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 
@@ -164,7 +165,7 @@ def test_dashboard_and_rules_ask_only_for_what_is_exported(client: Client, setti
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (Debian's package prometheus)")
+        missing("promtool is missing: sudo apt-get install prometheus")
     token = tmp_path / "token"
     token.write_text("x")
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()

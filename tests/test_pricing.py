@@ -23,7 +23,7 @@ from billing.words import describe
 
 VECTORS = Path(__file__).resolve().parent.parent.parent / "shared" / "vectors" / "tariffs"
 needs_vectors = pytest.mark.skipif(
-    not VECTORS.exists(), reason="the public tariff cases are not beside this clone"
+    not VECTORS.exists(), reason="../shared/vectors is not beside this clone"
 )
 UTC_ZONE = ZoneInfo("UTC")
 T0 = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)  # a Monday
