@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from billing.portal import links, views
+from billing.portal import links, receipts, views
 from stations import live
 
 live.RESOLVERS |= {
@@ -19,10 +19,10 @@ urlpatterns = [
     path("s/<str:token>", views.live, name="portal-live"),
     path("s/<str:token>/stop", views.stop, name="portal-stop"),
     path("s/<str:token>/cancel", views.cancel, name="portal-cancel"),
-    path("r/<str:token>", views.receipt, name="portal-receipt"),
-    path("r/<str:token>/<str:number>.pdf", views.receipt_pdf, name="portal-receipt-pdf"),
-    path("account/", views.account, name="portal-account"),
-    path("account/invoices/<str:number>.pdf", views.account_pdf, name="portal-account-pdf"),
+    path("r/<str:token>", receipts.receipt, name="portal-receipt"),
+    path("r/<str:token>/<str:number>.pdf", receipts.receipt_pdf, name="portal-receipt-pdf"),
+    path("account/", receipts.account, name="portal-account"),
+    path("account/invoices/<str:number>.pdf", receipts.account_pdf, name="portal-account-pdf"),
     path("account/", include("allauth.urls")),
     path("language/", set_language, name="set_language"),
     path("manifest.webmanifest", views.manifest, name="portal-manifest"),

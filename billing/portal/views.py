@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.core.cache import cache
 from django.db.models import Prefetch, Q
 from django.http import (
@@ -26,8 +25,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from billing import documents, money, payments, start, tariffs
-from billing.models import Charge, Invoice, Payment, Seller, Tariff
+from billing import money, payments, start, tariffs
+from billing.models import Payment, Seller, Tariff
 from billing.models.payments import PaymentState as State
 from billing.ocpi import OcpiError, read_tariff
 from billing.portal import links
@@ -38,7 +37,6 @@ from billing.portal.prices import PriceTable, example_minor, money_text, price_t
 from billing.portal.stages import stage_of
 from billing.providers import PROVIDERS
 from billing.transitions import Busy, NotAllowed, PaymentError
-from monitoring.models import Session
 from stations.models import Connector, Station
 
 RESUMED = (State.REQUIRES_ACTION, State.AUTHORIZED, State.CAPTURING, State.CAPTURE_FAILED)
@@ -343,98 +341,6 @@ def cancel(request: HttpRequest, token: str) -> HttpResponse:
     with suppress(NotAllowed):
         payments.cancel(payment)
     return redirect("portal-live", token=token)
-
-
-# --- the receipt ----------------------------------------------------------------------------------
-
-
-def _receipt(token: str) -> Payment:
-    payment = links.by_receipt_token(token)
-    if payment is None:
-        raise Http404(_("This receipt link has expired. Ask us to send the receipt again."))
-    return payment
-
-
-@require_safe
-@never_cache
-@portal_page()
-def receipt(request: HttpRequest, token: str) -> HttpResponse:
-    """What was charged and why, with the invoice."""
-    payment = _receipt(token)
-    charge: Charge | None = getattr(payment, "charge", None)
-    invoice = charge.invoice if charge else None
-    return render(
-        request,
-        "portal/receipt.html",
-        {
-            "payment": payment,
-            "charge": charge,
-            "invoice": invoice,
-            "document": documents.present(invoice) if invoice else None,
-            "others": _corrections(invoice),
-            "stage": stage_of(payment),
-            "token": token,
-            "station": payment.connector.station,
-            "connector": payment.connector,
-        },
-    )
-
-
-def _corrections(invoice: Invoice | None) -> list[Invoice]:
-    return list(Invoice.objects.filter(corrects=invoice).order_by("pk")) if invoice else []
-
-
-@require_safe
-@never_cache
-@portal_page()
-def receipt_pdf(request: HttpRequest, token: str, number: str) -> HttpResponse:
-    """The invoice, or a credit note for it, as PDF."""
-    payment = _receipt(token)
-    charge: Charge | None = getattr(payment, "charge", None)
-    mine = Q(pk=charge.invoice_id) | Q(corrects=charge.invoice_id) if charge else Q(pk=None)
-    return _pdf(Invoice.objects.filter(mine, number=number).first())
-
-
-def _pdf(invoice: Invoice | None) -> HttpResponse:
-    if invoice is None:
-        raise Http404(_("There is no such document."))
-    answer = HttpResponse(documents.pdf_of(invoice), content_type="application/pdf")
-    answer["Content-Disposition"] = f'inline; filename="{invoice.number}.pdf"'
-    return answer
-
-
-# --- the account ----------------------------------------------------------------------------------
-
-
-@login_required
-@require_safe
-@never_cache
-@portal_page()
-def account(request: HttpRequest) -> HttpResponse:
-    """A driver's sessions, invoices and cards."""
-    user = request.user
-    mine = Q(token__user=user.pk) | Q(payments__driver=user.pk) | Q(charge__driver=user.pk)
-    sessions = (
-        Session.objects.filter(mine)
-        .select_related("station__site", "charge__invoice")
-        .distinct()
-        .order_by("-started_at")[:100]
-    )
-    return render(
-        request,
-        "portal/account.html",
-        {"sessions": sessions, "tokens": user.tokens.exclude(type="Central")},  # type: ignore[union-attr]
-    )
-
-
-@login_required
-@require_safe
-@never_cache
-@portal_page()
-def account_pdf(request: HttpRequest, number: str) -> HttpResponse:
-    """One of the driver's own invoices."""
-    mine = Q(charges__driver=request.user.pk) | Q(charges__payment__driver=request.user.pk)
-    return _pdf(Invoice.objects.filter(mine, number=number).distinct().first())
 
 
 # --- small things ---------------------------------------------------------------------------------
