@@ -7,17 +7,22 @@ import logging
 import time
 
 import stripe
+from django.core.cache import cache
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from billing import webhooks
 from billing.providers.stripe import configuration
+from monitoring import incidents
+from monitoring.models import Severity
 
 log = logging.getLogger(__name__)
 
 TOLERANCE_S = 300
+WATCHED_S, WRONG_BEFORE_TOLD = 600, 5
 
 
 @csrf_exempt
@@ -34,6 +39,7 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
     header = request.headers.get("Stripe-Signature", "")
     if not any(_signed(request.body, header, secret) for secret in conf.webhook_secrets):
         log.warning("A webhook with a wrong signature from %s", request.META.get("REMOTE_ADDR"))
+        _count_wrong()
         return HttpResponseBadRequest("The signature does not fit.")
     try:
         event = json.loads(request.body)
@@ -46,6 +52,22 @@ def stripe_webhook(request: HttpRequest) -> HttpResponse:
         log.exception("An event could not be kept; Stripe will send it again.")
         return HttpResponse(status=503)
     return HttpResponse(status=204)
+
+
+def _count_wrong() -> None:
+    """Tell people of the fifth wrong signature in ten minutes: was the secret changed at Stripe?"""
+    key = "webhooks-with-a-wrong-signature"
+    cache.add(key, 0, WATCHED_S)
+    try:
+        many = cache.incr(key) == WRONG_BEFORE_TOLD
+    except ValueError:  # forgotten in between
+        return
+    if many:
+        incidents.raise_(
+            "payment-webhook-signature",
+            _("Webhooks come with a wrong signature: was the secret changed at Stripe?"),
+            severity=Severity.WARN,
+        )
 
 
 def _signed(body: bytes, header: str, secret: str) -> bool:

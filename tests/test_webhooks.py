@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import stripe
+from django.core.cache import cache
 from django.test import Client
 
 from billing import payments, reconciliation, webhooks
@@ -15,6 +16,7 @@ from billing.models import Payment, ProviderEvent
 from billing.providers.stripe import required
 from billing.sandbox import control
 from billing.sandbox.engine import Sandbox
+from monitoring.models import Incident
 from stations import journal
 from stations.models import Entry
 from tests import paying
@@ -69,6 +71,15 @@ def test_what_is_not_stripes_is_answered_with_400(
         answer = client.post("/webhooks/stripe/", data=b"{}", content_type="application/json")
         assert answer.status_code == 400
     assert ProviderEvent.objects.count() == 0
+
+
+def test_the_fifth_wrong_signature_is_an_incident(box: Sandbox, client: Client) -> None:
+    cache.clear()
+    for n in range(6):
+        assert Incident.objects.count() == (1 if n >= 5 else 0)
+        post(client, event(), secret="whsec_old")
+    assert "secret changed" in Incident.objects.get().summary
+    cache.clear()
 
 
 def test_an_event_of_the_other_mode_is_refused(box: Sandbox, client: Client) -> None:
