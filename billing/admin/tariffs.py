@@ -13,6 +13,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -336,25 +337,32 @@ class TariffAssignmentAdmin(StaffAdmin):
         """Station, site or default."""
         return str(row.station or row.site or _("Everywhere else"))
 
-    @described(gettext_lazy("tariff"), order="key")
-    def tariff(self, row: TariffAssignment) -> str:
-        """The version in force now."""
-        current = self._current(row)
-        return str(current) if current is not None else row.key
-
-    @described(gettext_lazy("price"))
-    def in_words(self, row: TariffAssignment) -> SafeString | str:
-        """Its first prices; a hole in the validity is said."""
-        current = self._current(row)
-        if current is None:
-            return chip(_("no version is valid now"), "red")
-        return "; ".join(words.describe(current.ocpi)[:2])
-
-    def _current(self, row: TariffAssignment) -> Tariff | None:
-        return (
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With the version in force now, in the same query."""
+        current = (
             Tariff.objects.all()
             .valid_at(timezone.now())
-            .filter(key=row.key)
+            .filter(key=OuterRef("key"))
             .order_by("-version")
-            .first()
         )
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                now_name=Subquery(current.values("name")[:1]),
+                now_version=Subquery(current.values("version")[:1]),
+                now_ocpi=Subquery(current.values("ocpi")[:1]),
+            )
+        )
+
+    @described(gettext_lazy("tariff"), order="key")
+    def tariff(self, row: Any) -> str:
+        """The version in force now."""
+        return f"{row.now_name} (v{row.now_version})" if row.now_name else row.key
+
+    @described(gettext_lazy("price"))
+    def in_words(self, row: Any) -> SafeString | str:
+        """Its first prices; a hole in the validity is said."""
+        if not row.now_ocpi:
+            return chip(_("no version is valid now"), "red")
+        return "; ".join(words.describe(row.now_ocpi)[:2])
