@@ -28,7 +28,8 @@ LIST_BACK = dt.timedelta(days=9)  # longer than any card's capture window
 SETTLED_WITHIN = dt.timedelta(minutes=30)  # after a session's end
 LIMIT = 200
 HURRYING = (
-    State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION, State.CANCELING, State.CAPTURING,
+    State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION, State.FAILED, State.CANCELING,
+    State.CAPTURING,
 )  # fmt: skip
 
 

@@ -235,6 +235,23 @@ def test_an_attempt_left_lying_gives_way_but_a_paid_one_does_not(box: Sandbox) -
     assert second.state == State.AUTHORIZED
 
 
+def test_a_late_payment_for_a_connector_that_went_to_somebody_else_is_given_back(
+    box: Sandbox,
+) -> None:
+    connector = paying.connector()
+    first = paying.begin(connector).payment
+    control.pay(box, paying.intent_of(first), "pm_card_visa_chargeDeclined")
+    first = payments.returned(first)
+    assert first.state == State.FAILED
+    second = paying.held(box, connector)
+    control.pay(box, paying.intent_of(first))
+    first = payments.returned(first)
+    assert (first.state, paying.intent(box, first)["status"]) == (State.CANCELED, "canceled")
+    assert "connector taken meanwhile" in first.transitions.values_list("event", flat=True)
+    second.refresh_from_db()
+    assert second.state == State.AUTHORIZED
+
+
 @pytest.mark.parametrize("amount", [0, 49, 100_000_000])
 def test_amounts_that_no_card_takes_are_refused_before_anything(box: Sandbox, amount: int) -> None:
     with pytest.raises(BadAmount):
@@ -559,3 +576,17 @@ def test_each_payment_is_collected_in_its_own_account(box: Sandbox) -> None:
     payment = payments.capture(payment, 1000)
     assert payment.state == State.CAPTURED
     assert box.store.account_of(paying.intent_of(payment)) == "acct_host"
+
+
+def test_a_second_card_is_noticed_without_any_webhook(box: Sandbox) -> None:
+    payment = paying.begin().payment
+    control.pay(box, paying.intent_of(payment), "pm_card_visa_chargeDeclined")
+    assert payments.returned(payment).state == State.FAILED
+    control.pay(box, paying.intent_of(payment))
+    reconciliation.tick()
+    payment.refresh_from_db()
+    assert payment.state == State.FAILED  # the driver's page would have looked by now
+    Payment.objects.update(updated_at=timezone.now() - dt.timedelta(minutes=3))
+    reconciliation.tick()
+    payment.refresh_from_db()
+    assert payment.state == State.AUTHORIZED

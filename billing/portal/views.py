@@ -305,6 +305,7 @@ def live(request: HttpRequest, token: str) -> HttpResponse:
     if "payment_intent" in request.GET or payment.state in (
         State.AUTHORIZING,
         State.REQUIRES_ACTION,
+        State.FAILED,  # another card may have been tried since
     ):
         payments.returned(payment)
         if "payment_intent" in request.GET:  # the provider's parameters do not stay in the address
