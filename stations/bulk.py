@@ -113,9 +113,10 @@ def _postgres(sql: str, values: Sequence[Any]) -> "psycopg.Cursor[Any]":
 
 def _packed(rows: Sequence[Row]) -> str:
     """Return rows as JSON text. PostgreSQL's text has no NUL: a replacement character stands in."""
-    packed = orjson.dumps(rows)
+    packed = orjson.dumps(rows, option=orjson.OPT_NON_STR_KEYS)
     if b"\\u0000" in packed:
-        packed = orjson.dumps([{name: _without_nul(row[name]) for name in row} for row in rows])
+        cleaned = [{name: _without_nul(row[name]) for name in row} for row in rows]
+        packed = orjson.dumps(cleaned, option=orjson.OPT_NON_STR_KEYS)
     return packed.decode()
 
 

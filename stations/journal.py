@@ -25,13 +25,14 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from stations import writer
+from stations import bulk, writer
 from stations.models import Entry, Station
 
 if TYPE_CHECKING:
     from stations.models import User
 
 log = logging.getLogger(__name__)
+_COLUMNS = [field.attname for field in Entry._meta.concrete_fields]
 _actor: ContextVar["User | None"] = ContextVar("actor", default=None)
 
 SWEEP_AFTER_S = 5  # a reaction is queued at commit; later than this it was lost
@@ -110,7 +111,9 @@ def record_many(news: list[Entry]) -> None:
         return
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("journal.record must run inside transaction.atomic().")
-    Entry.objects.bulk_create(news)
+    for one, pk in zip(news, bulk.next_ids(Entry, len(news)), strict=True):
+        one.pk, one._state.adding = pk, False
+    bulk.insert(Entry, [{name: getattr(one, name) for name in _COLUMNS} for one in news])
     waiting = [one.pk for one in news if one.pending]
     if waiting:
         transaction.on_commit(lambda: (_outbox.add if writer.writing() else dispatch)(waiting))

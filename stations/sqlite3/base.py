@@ -21,6 +21,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(*args, **kwargs)
         self._has_turn = False
 
+    @property
+    def queries_logged(self) -> bool:
+        """Keep statements only for who asks (tests that count them): DEBUG is the default here."""
+        return bool(self.force_debug_cursor)
+
     def _start_transaction_under_autocommit(self) -> None:
         self._has_turn = _turn.acquire(timeout=TURN_S)
         try:
