@@ -52,6 +52,11 @@ KEYS_OF_16: Final = {
 SECRET_KEYS: Final = frozenset({"AuthorizationKey", "BasicAuthPassword"})
 
 
+def is_secret(key: str) -> bool:
+    """Tell whether a key's value must not be shown or logged."""
+    return key.strip().rpartition(".")[2] in SECRET_KEYS
+
+
 class BadKey(ValueError):
     """The text names no variable."""
 

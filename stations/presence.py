@@ -17,8 +17,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from stations import bulk, journal, live, writer
-from stations.models import Connector, Entry, Evse, Station
+from stations import bulk, journal, live, quirks, writer
+from stations.models import Connector, Entry, Evse, QuirkProfile, Station
 
 MAX_PENDING = 1_000  # unknown identities kept for approval: nobody can fill the disk with names
 RETRY_S = 60  # a station that is not accepted yet boots again after this
@@ -82,15 +82,18 @@ class Boot:
     imsi: str = ""
     modem_firmware: str = ""
     reason: str = ""
-    quirks_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """What a boot is answered: the station's state and its heartbeat interval in seconds."""
+    """What a boot is answered: the station's state and its heartbeat interval in seconds.
+
+    `quirks` is the profile chosen for the make it says it is, None where it keeps the one it has.
+    """
 
     state: str
     interval_s: int
+    quirks: QuirkProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +294,14 @@ def write_boots(facts: Sequence[Boot]) -> list[Booted]:
     news = []
     with connection.cursor() as cursor:
         for fact in facts:
+            fitting = quirks.profile_for(fact.vendor, fact.model, fact.firmware)
             cursor.execute(
                 "UPDATE stations_station SET vendor = %s, model = %s, serial = %s, firmware = %s,"
                 " iccid = %s, imsi = %s, modem_firmware = %s, boot_reason = %s,"
-                " quirks_id = COALESCE(quirks_id, %s),"
+                " quirks_id = COALESCE(quirks_id,"  # the profile may have been deleted since
+                " (SELECT q.id FROM stations_quirkprofile AS q WHERE q.id = %s)),"
                 " booted_at = CASE WHEN state = 'accepted' THEN %s ELSE booted_at END,"
-                " last_seen_at = %s WHERE id = %s RETURNING state, heartbeat_interval_s",
+                " last_seen_at = %s WHERE id = %s RETURNING state, heartbeat_interval_s, quirks_id",
                 [
                     fact.vendor,
                     fact.model,
@@ -306,17 +311,18 @@ def write_boots(facts: Sequence[Boot]) -> list[Booted]:
                     fact.imsi,
                     fact.modem_firmware,
                     fact.reason,
-                    fact.quirks_id,
+                    fitting.pk if fitting else None,
                     fact.at,
                     fact.at,
                     fact.station_id,
                 ],
             )
             row = cursor.fetchone()
-            state, interval_s = row or (Station.State.REJECTED, 300)
+            state, interval_s, quirks_id = row or (Station.State.REJECTED, RETRY_S, None)
             if state != Station.State.ACCEPTED:
                 interval_s = min(interval_s, RETRY_S)
-            outcomes.append(Booted(state, _jittered(interval_s, fact.station_id)))
+            chosen = fitting if fitting and fitting.pk == quirks_id else None
+            outcomes.append(Booted(state, _jittered(interval_s, fact.station_id), chosen))
             if state == Station.State.ACCEPTED:
                 news.append(
                     journal.entry(

@@ -62,10 +62,12 @@ def tolerate(
     return ""
 
 
-def count(profile_id: int, name: str) -> None:
+def count(profile_id: int | None, name: str) -> None:
     """Add one to what a profile has tolerated."""
     with transaction.atomic():
-        profile = QuirkProfile.objects.select_for_update().get(pk=profile_id)
+        profile = QuirkProfile.objects.select_for_update().filter(pk=profile_id or 0).first()
+        if profile is None:
+            return
         profile.tolerated = profile.tolerated | {name: profile.tolerated.get(name, 0) + 1}
         profile.save(update_fields=["tolerated"])
 

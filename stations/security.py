@@ -93,6 +93,10 @@ def may_connect(
         return True
     user, password = basic_credentials(header) or ("", b"")
     named = hmac.compare_digest(user.encode(), identity.encode())
+    if not password.isascii() or b"\0" in password:
+        password = (
+            password.hex().encode()
+        )  # some 1.6 firmware sends the key's bytes, not its digits
     return verify_password(password, password_hash) and named
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from django.utils import timezone
 
-from stations import commands
+from stations import commands, security
 from stations.models import Command, Entry, Message, QuirkProfile, Station, Variable
 from stations.ocpp import fastpath
 from stations.ocpp.consumer import DIALECTS
@@ -480,6 +480,26 @@ async def test_a_device_model_report_is_kept_in_2_0_1(url) -> None:
         await answer(socket, call, {"setVariableResult": [result]})
         row = await ended(refused)
         assert (row.status, row.error) == ("rejected", "Rejected")
+
+
+@on_the_wire
+async def test_a_new_password_is_kept_as_its_hash_and_shown_nowhere(url) -> None:
+    await db(make.station)(identity="CP1", password_hash="")
+    key = "0123456789abcdef0123456789abcdef01234567"
+    async with raw(url + "CP1") as socket:
+        await Raw(socket).boot()
+        command = await order("CP1", "change_configuration", key="AuthorizationKey", value=key)
+        call = await take(socket, "ChangeConfiguration")
+        assert call[3]["value"] == key
+        await answer(socket, call, {"status": "Accepted"})
+        row = await ended(command)
+    assert row.status == "accepted"
+    assert key not in str((row.args, row.request, row.response))
+    logged = await db(Message.objects.get)(direction="out")
+    assert key not in logged.payload
+    station = await db(Station.objects.get)(identity="CP1")
+    assert security.verify_password(key, station.password_hash)
+    assert not await db(Variable.objects.exists)()
 
 
 def test_our_orders_fit_the_schemas_of_their_version() -> None:

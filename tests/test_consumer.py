@@ -10,7 +10,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from stations import security
+from stations import security, writer
 from stations.models import Entry, Message, Station
 from stations.ocpp import consumer as consumers
 from stations.ocpp.gateway import gateway as registry
@@ -223,3 +223,24 @@ async def test_any_frame_is_a_sign_of_life(url) -> None:
         await asyncio.sleep(1.1)
         await Raw(socket).call("Heartbeat", {})
         assert (await db(station_named)("CP1")).last_seen_at is not None
+
+
+async def test_while_the_database_is_down_a_charger_hears_nothing_and_may_try_again(
+    url, monkeypatch
+) -> None:
+    await db(make.station)(identity="CP1")
+    commit = writer.commit
+
+    async def down(unit: writer.Unit) -> None:
+        raise writer.DatabaseDown("gone")
+
+    async with raw(url + "CP1") as socket:
+        charger = Raw(socket)
+        await charger.boot()
+        monkeypatch.setattr(writer, "commit", down)
+        await charger.send('[2,"h","Heartbeat",{}]')
+        await charger.send('[2,"u","NoSuchAction",{}]')
+        assert await charger.silent()
+        assert await refused(url + "CP2") == 503
+        monkeypatch.setattr(writer, "commit", commit)
+        assert (await charger.call("Heartbeat", {}, "h"))[:2] == [3, "h"]

@@ -45,9 +45,11 @@ def test_profile_2_needs_tls():
     assert security.may_connect("CP", stored, 2, basic("CP", "pw"), tls=True)
 
 
-def test_a_binary_key_of_1_6_works():
-    stored = security.hash_password(b"\xff\x00key")
-    assert security.may_connect("CP", stored, 1, basic("CP", b"\xff\x00key"), tls=False)
+def test_the_bytes_of_a_key_are_as_good_as_its_digits() -> None:
+    key = "ff00" + "a1" * 18
+    stored = security.hash_password(key)
+    assert security.may_connect("CP", stored, 1, basic("CP", key), tls=False)
+    assert security.may_connect("CP", stored, 1, basic("CP", bytes.fromhex(key)), tls=False)
 
 
 def test_broken_headers_are_no_credentials():

@@ -16,8 +16,9 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Final
 
 from monitoring import metrics
-from stations import commands
-from stations.models import Command, Message
+from stations import commands, security
+from stations.configuration import is_secret
+from stations.models import Command, Message, Station
 from stations.ocpp import fastpath, pool
 from stations.ocpp.fastpath import Frame, Violation
 from stations.presence import Admitted
@@ -35,6 +36,8 @@ STATUSES: Final = {
     "Unlocked": Command.Status.ACCEPTED,
     "Scheduled": Command.Status.SCHEDULED,
 }
+
+HIDDEN: Final = "(hidden)"
 
 Payload = dict[str, Any]
 
@@ -78,7 +81,7 @@ class Delivery:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.station_id = link.station.station_id
-        self.quirks = link.station.quirks
+        self.quirks, self.quirks_id = link.station.quirks, link.station.quirks_id
         self._pending: dict[str, asyncio.Future[Frame]] = {}
         self._late: dict[str, Command] = {}
         self._unanswered = 0
@@ -95,13 +98,14 @@ class Delivery:
             await pool.write(commands.finish, command.pk, Command.Status.FAILED, error=str(error))
             return
         message_id = uuid.uuid4().hex
+        shown = HIDDEN if self._hidden(command) else payload
         claimed = await pool.write(
             commands.claim, command, epoch=self.link.epoch, message_id=message_id, action=action,
-            request=payload,
+            request=shown,
         )  # fmt: skip
         if not claimed:
             return
-        command.action, command.message_id, command.request = action, message_id, payload
+        command.action, command.message_id, command.request = action, message_id, shown
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._pending[message_id] = answer  # before sending: the answer may be faster than we are
         timeout_s = self.quirks.get("timeout_s") or commands.COMMANDS[command.name].timeout_s
@@ -188,6 +192,12 @@ class Delivery:
         """Return the word with which the charger refused."""
         return str(answer.get("status", ""))
 
+    def password_changed(self, command: Command) -> None:
+        """The station took a new password: it will connect with that one from now on."""
+        Station.objects.filter(pk=self.station_id).update(
+            password_hash=security.hash_password(command.args.get("value", ""))
+        )
+
     async def _unanswered_order(self, command: Command, sent_at: datetime, error: str) -> None:
         self._late[command.message_id] = command
         if len(self._late) > LATE:
@@ -241,7 +251,13 @@ class Delivery:
             error=error[:60] if status not in ACCEPTING else "",
             latency_ms=latency_ms,
         )
+        if self._hidden(command):
+            Command.objects.filter(pk=command.pk).update(args=command.args | {"value": HIDDEN})
         commands.finish(command.pk, status, response=response, error=error)
+
+    def _hidden(self, command: Command) -> bool:
+        """Tell whether an order carries a password, which is kept nowhere once it is sent."""
+        return command.name == "change_configuration" and is_secret(command.args["key"])
 
     def _keep_late(self, command: Command, frame: Frame) -> None:
         response = frame.payload if frame.kind == fastpath.CALLRESULT else {"error": frame.action}

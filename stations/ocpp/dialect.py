@@ -154,8 +154,7 @@ class Dialect(Delivery):
                 self.quirks, frame.action, frame.payload, lambda: validator.is_valid(frame.payload)
             )
             if repaired:
-                profile = self.link.station.quirks_id
-                call.then(lambda: pool.later(quirks.count, profile, repaired))
+                call.then(lambda: pool.later(quirks.count, self.quirks_id, repaired))
                 return
         fastpath.validate_request(self.version, frame.action, frame.payload)
 
@@ -266,6 +265,8 @@ class Dialect(Delivery):
         def booted() -> None:
             outcome: Booted = slot.outcome
             self.link.state, self.link.booted = outcome.state, outcome.state == "accepted"
+            if outcome.quirks is not None:
+                self.quirks, self.quirks_id = outcome.quirks.settings, outcome.quirks.pk
 
         call.then(booted)
         return slot

@@ -282,7 +282,10 @@ class V16(Dialect):
         return call.ChangeConfiguration(key=order.key, value=order.value or "")
 
     def answered_change_configuration(self, command: Command, answer: Payload) -> None:
-        """An accepted value is the reported one from now on."""
+        """An accepted value is the reported one from now on; a password is kept as its hash."""
+        if configuration.is_secret(command.args["key"]):
+            self.password_changed(command)
+            return
         key = configuration.Key(command.args["key"][:50])
         waits = answer["status"] == "RebootRequired"
         value = command.args.get("value", "")

@@ -332,7 +332,10 @@ class V201(Dialect):
         return self.calls.SetVariables(set_variable_data=[variable])
 
     def answered_change_configuration(self, command: Command, answer: Payload) -> None:
-        """An accepted value is the reported one from now on."""
+        """An accepted value is the reported one from now on; a password is kept as its hash."""
+        if configuration.is_secret(command.args["key"]):
+            self.password_changed(command)
+            return
         result = answer["setVariableResult"][0]
         configuration.store(
             self.station_id,

@@ -1,0 +1,57 @@
+"""Reported configuration: keys in both families, what is kept, what is drift."""
+
+from __future__ import annotations
+
+import pytest
+
+from stations import configuration
+from stations.configuration import Key, Reported, parse_key
+from stations.models import Entry, Variable
+from tests import make
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("TxCtrlr.TxStartPoint", Key("TxStartPoint", "TxCtrlr")),
+        ("HeartbeatInterval", Key("HeartbeatInterval", "OCPPCommCtrlr")),
+        (
+            "Connector[left]@2.1.Available[x]",
+            Key("Available", "Connector", "left", 2, 1, "x"),
+        ),
+        ("EVSE@3.Power", Key("Power", "EVSE", "", 3)),
+    ],
+)
+def test_a_key_names_a_variable(text: str, key: Key) -> None:
+    assert parse_key(text) == key
+
+
+@pytest.mark.parametrize("text", ["", "Nothing", "a.b.c", ".x", "x.", "A[.B"])
+def test_what_names_no_variable_is_refused_in_words(text: str) -> None:
+    with pytest.raises(configuration.BadKey, match=r"Component\.Variable"):
+        parse_key(text)
+
+
+@pytest.mark.django_db
+def test_values_are_kept_once_and_secrets_never() -> None:
+    station = make.station()
+    first = [
+        Reported(Key("HeartbeatInterval"), "300", read_only=False),
+        Reported(Key("AuthorizationKey"), "secret"),
+    ]
+    assert configuration.store(station.pk, first) == 1
+    assert configuration.store(station.pk, [Reported(Key("HeartbeatInterval"), "300")]) == 0
+    assert configuration.store(station.pk, [Reported(Key("HeartbeatInterval"), "60")]) == 1
+    row = Variable.objects.get()
+    assert (row.name, row.value) == ("HeartbeatInterval", "60")
+    news = Entry.objects.filter(kind="variables.reported").order_by("pk")
+    assert [one.data["different"] for one in news] == [1, 0, 1]
+
+
+@pytest.mark.django_db
+def test_drift_is_a_wanted_value_that_is_not_reported() -> None:
+    station = make.station()
+    Variable.objects.create(station=station, name="A", value="1", wanted="2")
+    Variable.objects.create(station=station, name="B", value="1", wanted="1")
+    Variable.objects.create(station=station, name="C", value="1")
+    assert [row.name for row in configuration.drift(station)] == ["A"]
