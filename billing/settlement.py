@@ -139,8 +139,13 @@ def _price(charge: Charge) -> None:
     payer: dict[str, Any] = {"payment": payment, "house_account": account, "driver": driver}
     if payment is not None:
         payer |= {"house_account": None, "driver": payment.driver}
-    with transaction.atomic():
-        Charge.objects.filter(pk=charge.pk).update(**payer)
+    promised: dict[str, Any] = {}
+    if payment is not None and charge.payment_id is None and payment.tariff_snapshot.get("ocpi"):
+        # 2.x: the session began before it said whose it was; what was shown before paying counts.
+        tariff_id, snapshot = _promised(session, payment)
+        promised = {"tariff_id": tariff_id, "tariff_snapshot": snapshot}
+    Charge.objects.filter(pk=charge.pk).update(**payer, **promised)
+    charge.refresh_from_db()
     if (doubt := _doubt(charge, payer)) is not None:
         _hold(charge, *doubt)
         return

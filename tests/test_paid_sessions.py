@@ -172,3 +172,30 @@ def test_less_energy_after_all_is_refunded_once(box: Sandbox) -> None:
     )
     assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 0}
     assert ledger.balance(kind=AccountKind.PSP_CLEARING) == {"EUR": 500}
+
+
+def test_what_was_shown_before_paying_counts_even_if_the_session_says_late_whose_it_is(
+    box: Sandbox,
+) -> None:
+    connector = paying.connector()
+    shown = tariffs.snapshot_for(connector.station, timezone.now())
+    assert shown is not None
+    begun = paying.begin(connector, tariff_snapshot=shown[1])
+    paying.control.pay(box, paying.intent_of(begun.payment))
+    payments.returned(begun.payment)
+    # Plugged in first: the session begins without a token, and under a tariff published meanwhile.
+    dear = make.tariff({"type": "ENERGY", "price": 9.0, "vat": 19.0})
+    session = make.session(
+        connector.station,
+        connector=connector,
+        state=Session.State.ACTIVE,
+        started_at=timezone.now() - timedelta(hours=1),
+        stopped_at=None,
+        closed_at=None,
+    )
+    assert settlement.open_charge(session).tariff == dear
+    begun.payment.refresh_from_db()
+    Session.objects.filter(pk=session.pk).update(token_uid=begun.payment.start_token)
+    close(session, 10_000)
+    charge = Charge.objects.get()
+    assert (charge.tariff, charge.gross_minor, charge.state) == (shown[0], 595, "invoiced")
