@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from firmware import images, planning
 from firmware.models import (
@@ -20,6 +21,8 @@ from firmware.models import (
     JobEvent,
     UpdateJob,
 )
+from monitoring import incidents
+from monitoring.models import Severity
 from stations import journal, live
 from stations.models import Station
 from stations.state import try_advance
@@ -48,6 +51,17 @@ ENDS = {
 }
 
 
+# While it does this, a station may be silent or out of service: it was asked to.
+QUIET = {
+    State.DISPATCHING,
+    State.ACCEPTED,
+    State.DOWNLOADING,
+    State.INSTALLING,
+    State.REBOOTING,
+    State.VERIFYING,
+}
+
+
 def note(job: UpdateJob, source: Source, text: str) -> None:
     """Keep a piece of evidence, whether or not it moves the job."""
     JobEvent.objects.create(job=job, source=source, text=text[:300])
@@ -72,6 +86,7 @@ def move(
             job.refresh_from_db()
             if target in FINISHED or target in (State.RETRY_WAIT, State.VERIFYING):
                 revoke(job)
+            _tell_monitoring(job, target, now, text)
             if target in FINISHED or target == State.DISPATCHING:
                 journal.record(
                     f"job.{target}",
@@ -84,6 +99,36 @@ def move(
                 )
         live.touch(f"campaign-{job.campaign_id}", f"station-{job.station_id}")
     return moved
+
+
+def _tell_monitoring(job: UpdateJob, target: State, now: datetime, text: str) -> None:
+    """While a station updates, its silence is planned until the deadline; its failure is told."""
+    source = f"job-{job.pk}-{job.attempt}"
+    if target in QUIET and job.deadline_at is not None:
+        incidents.announce_maintenance(
+            station=job.station,
+            starts_at=now,
+            ends_at=job.deadline_at,
+            reason=f"{job.campaign.name}: {job.image.version}",
+            source=source,
+        )
+    else:
+        incidents.end_maintenance(source, job.station)
+    if target in BAD:
+        brick = target == State.QUARANTINED
+        incidents.raise_(
+            "firmware-silent" if brick else "firmware-failed",
+            _("%(station)s: update to %(version)s failed, %(why)s")
+            % {"station": job.station.identity, "version": job.image.version, "why": text},
+            severity=Severity.PAGE if brick else Severity.TICKET,
+            family="firmware",
+            station=job.station,
+            evidence={"job": job.pk, "failure": job.failure},
+        )
+    elif target in (State.PROBATION, State.SUCCEEDED, State.ALREADY_CURRENT):
+        why = _("Runs %(version)s.") % {"version": job.image.version}
+        for rule in ("firmware-silent", "firmware-failed"):
+            incidents.clear(rule, station=job.station, healed_by=why)
 
 
 def deadline(campaign: Campaign, state: State, now: datetime) -> datetime | None:

@@ -131,11 +131,14 @@ def announce_maintenance(
     station: Station | None = None,
     site: Site | None = None,
 ) -> MaintenanceWindow:
-    """Say that an outage is planned. With a `source`, saying it again for a station moves it."""
+    """Say that an outage is planned. The same `source` for a station again moves its end."""
     times = {"starts_at": starts_at, "ends_at": ends_at, "reason": reason[:200]}
     if source and station is not None:
         window, _created = MaintenanceWindow.objects.update_or_create(
-            source=source, station=station, defaults=times
+            source=source,
+            station=station,
+            defaults={"ends_at": ends_at, "reason": reason[:200]},
+            create_defaults=times,
         )
         return window
     return MaintenanceWindow.objects.create(source=source, station=station, site=site, **times)

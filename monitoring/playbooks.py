@@ -165,11 +165,10 @@ def step_on(run: PlaybookRun, mode: PlaybookSetting.Mode, now: datetime) -> None
     """Take a run one step further, or end it. Compare-and-set: two workers cannot both."""
     playbook = PLAYBOOKS[run.playbook]
     step = playbook.steps[run.step] if run.step < len(playbook.steps) else None
+    wait, further = (timedelta(seconds=step.wait_s), 1) if step else (timedelta(), 0)
     taken = PlaybookRun.objects.filter(
         pk=run.pk, state=State.RUNNING, step=run.step, next_at=run.next_at
-    ).update(
-        next_at=now + timedelta(seconds=step.wait_s if step else 0), step=F("step") + bool(step)
-    )
+    ).update(next_at=now + wait, step=F("step") + further)
     if not taken:
         return
     _note_outcome(run)

@@ -17,7 +17,8 @@ from django.test import AsyncClient
 from django.utils import timezone
 
 from firmware import campaigns, downloads, images, jobs
-from firmware.models import Campaign, DownloadGrant, FirmwareImage, UpdateJob
+from firmware.models import Campaign, DownloadGrant, FirmwareImage, JobEvent, UpdateJob
+from monitoring.models import Incident, MaintenanceWindow
 from stations.models import Command, Connector, Entry, Station
 from tests import make
 
@@ -426,3 +427,29 @@ def test_the_command_line_from_file_to_campaign(
         call_command("campaigns", "start", "x", "--image=99", "--all")
     with pytest.raises(CommandError, match="No such station"):
         call_command("campaigns", "start", "x", f"--image={added['id']}", "--stations=NOPE")
+
+
+# --- what monitoring is told ----------------------------------------------------------------------
+
+
+def test_an_update_is_planned_maintenance_and_its_failure_an_incident() -> None:
+    station = charger()
+    running(station, max_attempts=1)
+    tick(2)
+    job = job_of(station)
+    assert job.state == S.DISPATCHING
+    window = MaintenanceWindow.objects.get(station=station)
+    assert (window.ends_at, window.source) == (job.deadline_at, f"job-{job.pk}-{job.attempt}")
+    begun = window.starts_at
+    jobs.move(job, S.INSTALLING, JobEvent.Source.OCPP, "Installing")
+    window.refresh_from_db()
+    assert (window.starts_at, window.ends_at) == (begun, job_of(station).deadline_at)
+    jobs.move(job_of(station), S.FAILED, JobEvent.Source.OCPP, "broken", failure="x")
+    window.refresh_from_db()
+    assert window.ends_at <= timezone.now()
+    incident = Incident.objects.get()
+    assert (incident.rule, incident.station, incident.state) == (
+        "firmware-failed",
+        station,
+        "open",
+    )

@@ -187,7 +187,10 @@ def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_ready_while_the_schedule_ticks_and_not_when_it_stops(client: Client) -> None:
+def test_ready_while_the_schedule_ticks_and_not_when_it_stops(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "STARTED_AT", timezone.now())
     assert client.get("/readyz").json() == {
         "ready": True,
         "database": "ok",

@@ -47,16 +47,10 @@ def mass_disconnect(context: Context) -> Iterator[Finding]:
 )
 def site_offline(context: Context) -> Iterator[Finding]:
     """At least two stations and four fifths of a site are not connected or overdue."""
-    late = Q(pk__in=overdue_candidates(context.now).values("pk"))
-    gone = Q(connected=False, last_seen_at__isnull=False)
-    down: Counter[int] = Counter()
-    for pk, site_id, connected in (
-        in_service()
-        .filter(late | gone, site__isnull=False)
-        .values_list("pk", "site_id", "connected")
-    ):
-        down[site_id or 0] += not connected or pk in context.overdue
-    suspects = [site_id for site_id, count in down.items() if count >= 2]
+    gone = in_service().filter(connected=False, last_seen_at__isnull=False, site__isnull=False)
+    silent = {pk: site_id for pk, site_id, _deadline in context.late if site_id is not None}
+    down = Counter((silent | dict(gone.values_list("pk", "site_id"))).values())
+    suspects = [site_id for site_id, count in down.items() if site_id and count >= 2]
     sites = (
         Site.objects.filter(pk__in=suspects)
         .annotate(

@@ -42,15 +42,21 @@ class Context:
         return self.now - timedelta(**delta)
 
     @cached_property
-    def overdue(self) -> dict[int, datetime]:
-        """Stations that should have been heard from: id → when their deadline passed."""
-        return {
-            pk: deadline
-            for pk, seen, beat in overdue_candidates(self.now).values_list(
-                "pk", "last_seen_at", "heartbeat_interval_s"
-            )
+    def late(self) -> list[tuple[int, int | None, datetime]]:
+        """Stations that should have been heard from: id, site, when their deadline passed."""
+        rows = overdue_candidates(self.now).values_list(
+            "pk", "site_id", "last_seen_at", "heartbeat_interval_s"
+        )
+        return [
+            (pk, site_id, deadline)
+            for pk, site_id, seen, beat in rows
             if seen is not None and (deadline := alert_after(seen, beat)) <= self.now
-        }
+        ]
+
+    @cached_property
+    def overdue(self) -> dict[int, datetime]:
+        """The same by id."""
+        return {pk: deadline for pk, _site_id, deadline in self.late}
 
     @cached_property
     def fleet_size(self) -> int:
@@ -154,4 +160,8 @@ def overdue_candidates(now: datetime) -> QuerySet[Station]:
             last_seen_at__gt=now - timedelta(seconds=age + 50),
             heartbeat_interval_s__lte=(age + 50 - 60) // 2,
         )
-    return in_service().filter(late, last_seen_at__lte=now - timedelta(seconds=OFFLINE_MIN_S))
+    return in_service().filter(
+        late,
+        last_seen_at__lte=now - timedelta(seconds=OFFLINE_MIN_S),
+        connected__in=[True, False],  # always so: it lets the index (connected, last_seen_at) serve
+    )
