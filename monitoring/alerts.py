@@ -311,8 +311,8 @@ class _Evaluation:
         rows = dict(fired.values_list("pk", "incident"))
         for alert in alerts:
             alert.state, alert.incident_id = Alert.State.FIRING, rows.get(alert.pk)
-            if self.rule.scope in ("fleet", "site") and self.rule.family == "connectivity":
-                grouping.absorb(alert, self.now)
+        if self.rule.scope in ("fleet", "site") and self.rule.family == "connectivity":
+            grouping.absorb(alerts, self.now)
 
     def _probe(self, alert: Alert) -> None:
         """Ask the station for a sign of life before anybody is told that there is none."""

@@ -76,9 +76,9 @@ def fire(
     for incident, members in fresh.values():
         joined[incident.pk] = members
     for pk, members in joined.items():
-        Alert.objects.filter(pk__in=[alert.pk for alert in members]).update(incident=pk)
         for alert in members:
             alert.incident_id = pk
+    Alert.objects.bulk_update(alerts, ["incident"], batch_size=500)
     opened = {incident.pk for incident, _members in fresh.values()}
     incidents = refresh(joined, now)
     _tell_of_joining(incidents, joined, opened, now)
@@ -223,19 +223,28 @@ def _tell_of_joining(
 
 
 @transaction.atomic
-def absorb(alert: Alert, now: datetime) -> None:
-    """Bring what narrower alerts of the family opened at this alert's place under its incident.
+def absorb(alerts: Sequence[Alert], now: datetime) -> None:
+    """Bring what narrower alerts of the family opened at these places under their incidents.
 
     A site that is offline explains its stations; a fleet that is gone explains its sites.
     """
+    if not alerts:
+        return
     smaller = Incident.objects.filter(
         state__in=UNRESOLVED,
-        family=alert.family,
-        opened_at__gte=alert.since - timedelta(minutes=15),
-    ).exclude(pk=alert.incident_id or 0)
-    if alert.site_id is not None:
-        smaller = smaller.filter(site=alert.site_id, station__isnull=False)
-    merged = list(smaller)
+        family=alerts[0].family,
+        opened_at__gte=min(alert.since for alert in alerts) - timedelta(minutes=15),
+    ).exclude(pk__in=[alert.incident_id for alert in alerts if alert.incident_id])
+    if alerts[0].site_id is not None:
+        sites = [alert.site_id for alert in alerts]
+        smaller = smaller.filter(site__in=sites, station__isnull=False)
+    below = list(smaller)
+    for alert in alerts:
+        here = [one for one in below if alert.site_id in (None, one.site_id)]
+        _take_over(alert, here, now)
+
+
+def _take_over(alert: Alert, merged: list[Incident], now: datetime) -> None:
     if not merged or alert.incident_id is None:
         return
     Alert.objects.filter(incident__in=merged, state__in=OPEN_ALERTS).update(
