@@ -56,8 +56,12 @@ def decide(requests: Sequence[Request]) -> list[Verdict]:
 
     A request without a uid (2.x NoAuthorization) is accepted: the station asks nobody.
     """
-    uids = {request.token_uid.upper() for request in requests if request.token_uid}
-    if not uids:
+    uids = {  # control characters are in no token, and PostgreSQL refuses to look for NUL
+        request.token_uid.upper()
+        for request in requests
+        if request.token_uid and request.token_uid.isprintable()
+    }
+    if not any(request.token_uid for request in requests):
         return [Verdict(ACCEPTED)] * len(requests)
     known = {
         token.folded: token

@@ -115,7 +115,7 @@ def natural_key(fact: Start) -> str | None:
     sure = fact.clock_ok and believable(fact.at, fact.received_at)
     parts = [fact.station_id, fact.evse, fact.connector, fact.token_uid.upper()]
     parts += [fact.at.isoformat(), fact.meter_mwh, "" if sure else fact.epoch]
-    key = "/".join(map(str, parts))
+    key = "/".join(map(str, parts)).replace("\x00", "\ufffd")  # as PostgreSQL stores it
     return key if len(key) <= 160 else hashlib.sha256(key.encode()).hexdigest()
 
 
