@@ -198,8 +198,8 @@ class _Seeker:
         charging = [p for p in usage.periods if not p.reserved]
         reserved = [p for p in usage.periods if p.reserved]
         self.charging_from = charging[0].start if charging else None
-        if not reserved and usage.started is not None and self.charging_from is not None:
-            self.charging_from = max(usage.started, self.charging_from)
+        if not reserved and usage.started is not None:
+            self.charging_from = usage.started  # a CDR's start before a reservation is the latter's
         self.reserved_from = reserved[0].start if reserved else None
         self.zone = usage.zone
         self.assume = assume

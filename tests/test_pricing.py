@@ -417,6 +417,14 @@ def test_load_management_is_neither_charging_nor_parking() -> None:
     assert total(plan, usage)[0] == "2.0000"
 
 
+def test_durations_count_from_the_sessions_start_not_from_its_first_period() -> None:
+    plan = tariff(
+        element(component("ENERGY", 1), max_duration=600), element(component("ENERGY", 2))
+    )
+    usage = session((300, 1000, "charging"), started=T0 - timedelta(seconds=600))
+    assert total(plan, usage)[0] == "2.0000"
+
+
 def test_prices_that_include_tax_are_split_from_the_gross() -> None:
     plan = read_tariff(tariff(element(component("ENERGY", 0.59, 19.0)), tax_included="YES"))
     bill = price(plan, session((3600, 10_000, "charging")))
