@@ -9,7 +9,7 @@ import time_machine
 from django.core import mail
 from django.db import connection
 
-from monitoring import alerts, incidents, notices
+from monitoring import alerts, incidents, notices, tasks
 from monitoring.alerts import flap_percent
 from monitoring.models import Alert, Contact, Incident, Notice, Severity, Silence
 from stations.models import Entry, Station
@@ -351,3 +351,18 @@ def test_two_processes_send_every_notice_once() -> None:
     assert failures == []
     assert len(mail.outbox) == 9
     assert Notice.objects.filter(state="sent").count() == 9
+
+
+@pytest.mark.django_db
+def test_the_tick_runs_each_rule_when_it_is_due_and_all_ticks_run_on_nothing() -> None:
+    make.station(connected=True, last_seen_at=at(9999), clock_offset_s=400.0)
+    alerts.tick(at(0))
+    assert Alert.objects.filter(rule="clock-drift").count() == 1
+    Alert.objects.all().delete()
+    alerts.tick(at(10))  # the clock is looked at once a minute
+    assert not Alert.objects.exists()
+    alerts.tick(at(60))
+    assert Alert.objects.count() == 1
+    for task in (tasks.send_notices, tasks.run_playbooks, tasks.write_ledger):
+        task.run()
+    assert not Notice.objects.exists()
