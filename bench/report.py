@@ -15,16 +15,18 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column to the left, figures to the right."""
+    """A Markdown table; words to the left, figures to the right."""
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(len(head))]
+    words = [any(row[n][:1].isalpha() for row in rows) for n in range(len(head))]
 
     def line(row: list[str]) -> str:
         cells = [
-            text.ljust(widths[n]) if n == 0 else text.rjust(widths[n]) for n, text in enumerate(row)
+            text.ljust(widths[n]) if words[n] else text.rjust(widths[n])
+            for n, text in enumerate(row)
         ]
         return f"| {' | '.join(cells)} |"
 
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rule = ["-" * width if words[n] else "-" * (width - 1) + ":" for n, width in enumerate(widths)]
     return "\n".join([line(head), line(rule), *(line(row) for row in rows)])
 
 
