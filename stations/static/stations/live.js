@@ -85,6 +85,7 @@
     const before = new Map([...el.querySelectorAll("[data-flash]")].map((one) => [one.dataset.flash, one.textContent]));
     window.Idiomorph.morph(el, fresh, keep);
     const now = document.getElementById(fresh.id) || el;
+    last.set(now, Date.now());
     for (const one of now.querySelectorAll("[data-flash]")) {
       const was = before.get(one.dataset.flash);
       if (was !== undefined && was !== one.textContent) flash(one);
@@ -120,9 +121,15 @@
     if (!wanted) return;
     subscribed = wanted;
     source = new EventSource(`/live/?topics=${encodeURIComponent(wanted)}`);
-    source.addEventListener("open", () => tell(true));
+    source.addEventListener("open", () => { tell(true); catchUp(); });
     source.addEventListener("error", () => tell(false));
     source.addEventListener("changed", (event) => changed(event.data));
+  }
+
+  // What changed between the page's rendering and the stream's opening was told to nobody: look
+  // once at what is small and waits for an answer. Lists wait for their next change.
+  function catchUp() {
+    for (const el of regions()) if (Number(el.dataset.liveEvery || 1) <= 1 && !last.has(el)) schedule(el);
   }
 
   function close() {
