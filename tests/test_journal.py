@@ -1,6 +1,8 @@
 """News: written with what it tells of, reacted to after commit, never lost."""
 
+import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from celery import current_app, shared_task
@@ -75,3 +77,42 @@ def test_an_entry_taken_on_by_another_worker_is_left_to_it_until_its_lease_ends(
     assert journal.overdue() == [news.pk]
     journal.react([news.pk])
     assert heard == [news.pk]
+
+
+@pytest.mark.django_db
+def test_a_worker_rests_after_a_reaction_only_while_chargers_keep_its_process_busy(
+    reactions: None, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(journal.time, "sleep", rests.append)
+    monkeypatch.setattr(journal.writer, "busy", lambda: True)
+    settings.EMBEDDED = True
+    with transaction.atomic():
+        news = [journal.record("it.worked") for _ in range(3)]
+    journal.react([one.pk for one in news])
+    assert len(rests) == 3
+    assert all(0 < rest <= 2 for rest in rests)
+    settings.EMBEDDED = False
+    with transaction.atomic():
+        news = [journal.record("it.worked")]
+    journal.react([news[0].pk])
+    assert len(rests) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_writer_records_is_dispatched_by_another_thread(
+    reactions: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, list[int]]] = []
+    done = threading.Event()
+
+    def dispatch(ids: list[int]) -> None:
+        told.append((threading.current_thread().name, ids))
+        done.set()
+
+    monkeypatch.setattr(journal, "dispatch", dispatch)
+    monkeypatch.setattr(journal.writer, "writing", lambda: True)
+    with transaction.atomic():
+        ids = [journal.record("it.worked").pk for _ in range(3)]
+    assert done.wait(10)
+    assert told == [("dispatch", ids)]
