@@ -246,6 +246,19 @@ def test_a_safety_fault_is_critical_at_once(codes: dict[str, str]) -> None:
     assert Incident.objects.get().severity == Severity.CRITICAL
 
 
+def test_a_fault_of_the_whole_station_is_found_too() -> None:
+    station = online(status="Faulted", error_code="InternalError")
+    other = online(status="Faulted", error_code="GroundFailure")
+    assert look(0) == ["safety-fault"]
+    assert Incident.objects.get().station == other
+    assert look(299) == ["safety-fault"]
+    assert look(300) == ["safety-fault", "faulted"]
+    assert Incident.objects.get(rule="faulted").summary == f"{station.identity}: InternalError"
+    Station.objects.update(status="Available", error_code="NoError")
+    look(310)
+    assert look(370) == []
+
+
 def test_preparing_too_long_is_stuck_unless_the_time_out_is_longer() -> None:
     station = online(connectors=2)
     status(station, "Preparing")

@@ -58,10 +58,28 @@ def _faulted(context: Context, *, safety: bool) -> Iterator[Finding]:
         )
 
 
+def _station_faulted(context: Context, *, safety: bool) -> Iterator[Finding]:
+    """The same for the station as a whole (1.6's connector 0)."""
+    rows = Station.objects.filter(
+        state=Station.State.ACCEPTED, connected=True, status=Connector.Status.FAULTED
+    )
+    for station in rows:
+        fault = faults.classify(station.error_code, "", station.vendor, context.codes)
+        if fault.is_safety is safety:
+            yield Finding(
+                _("%(station)s: %(fault)s") % {"station": station.identity, "fault": fault.name},
+                site_id=station.site_id,
+                station_id=station.pk,
+                severity=fault.severity,
+                evidence={"error_code": station.error_code, "action": fault.staff_action},
+            )
+
+
 @rule("safety-fault", family="fault", scope="evse", severity=Severity.CRITICAL, playbook="block")
 def safety_fault(context: Context) -> Iterator[Finding]:
     """A fault that may hurt somebody: told at once, never restarted from afar."""
     yield from _faulted(context, safety=True)
+    yield from _station_faulted(context, safety=True)
 
 
 @rule(
@@ -76,6 +94,7 @@ def safety_fault(context: Context) -> Iterator[Finding]:
 def faulted(context: Context) -> Iterator[Finding]:
     """A connector reports a fault for five minutes; its class decides how urgent it is."""
     yield from _faulted(context, safety=False)
+    yield from _station_faulted(context, safety=False)
 
 
 # --- stuck connectors -----------------------------------------------------------------------------
