@@ -20,6 +20,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from monitoring import sessions
 from monitoring.models import Session
 from stations import journal, live
 from stations.models import Token, User
@@ -29,7 +30,7 @@ from .models import Charge, HouseAccount, Invoice, Payment, Seller, Tariff
 from .models.charges import ChargeState, HoldReason
 from .money import money
 from .ocpi import OcpiError, read_tariff
-from .pricing import ENGINE, Bill, Plan, price
+from .pricing import ENGINE, Bill, Dimension, Plan, price
 from .providers.account import OnAccount
 from .tariffs import snapshot_for
 from .totals import Totals, total_up
@@ -72,6 +73,20 @@ def open_charge(session: Session) -> Charge:
         if new:
             journal.record("charge.opened", charge, station_id=session.station_id)
     return charge
+
+
+def close_unless_occupancy_costs(session: Session) -> bool:
+    """Close a stopped session now where nothing after its stop can cost; tell whether it was.
+
+    An occupancy fee counts until the bay is free; without one the driver gets the bill at once,
+    and a charger that never says Available holds nobody's money.
+    """
+    charge = open_charge(session)
+    if charge.tariff_snapshot is not None:
+        plan = read_tariff(charge.tariff_snapshot["ocpi"], strict=False)
+        if any(Dimension.PARKING_TIME in element.components for element in plan.elements):
+            return False
+    return bool(sessions.close([session.pk]))
 
 
 def _promised(

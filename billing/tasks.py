@@ -47,6 +47,14 @@ def open_charge(entry_id: int) -> None:
         settlement.open_charge(session)
 
 
+@shared_task(name="billing.tasks.close_session")
+def close_session(entry_id: int) -> None:
+    """A session's energy ended: close it too, unless occupying the bay still costs."""
+    session = Session.objects.filter(pk=_subject_id(entry_id), closed_at=None).first()
+    if session is not None:
+        settlement.close_unless_occupancy_costs(session)
+
+
 @shared_task(name="billing.tasks.settle")
 def settle(entry_id: int) -> None:
     """A session closed, or a person decided about it: settle it."""

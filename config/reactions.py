@@ -20,5 +20,6 @@ REACTIONS: dict[str, list[str]] = {
     "session.corrected": ["billing.tasks.session_corrected"],
     "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
+    "session.stopped": ["billing.tasks.close_session"],
     "station.booted": ["firmware.tasks.on_boot"],
 }

@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from billing import invoicing, ledger, settlement, tariffs
@@ -294,3 +295,17 @@ def test_a_correction_before_the_month_is_invoiced_changes_the_price_itself() ->
     assert settle(session).gross_minor == 595
     corrected(session, 12_000)
     assert Charge.objects.get().gross_minor == 690
+
+
+@pytest.mark.parametrize(("fee", "state"), [(False, "closed"), (True, "stopped")])
+def test_a_stopped_session_closes_at_once_unless_occupancy_costs(fee: bool, state: str) -> None:
+    energy = {"type": "ENERGY", "price": 0.4, "vat": 19.0, "step_size": 1}
+    parking = {"type": "PARKING_TIME", "price": 6.0, "vat": 19.0, "step_size": 1}
+    make.tariff(energy, *([parking] if fee else []))
+    session = make.session(make.station(), state="stopped", closed_at=None)
+    with transaction.atomic():
+        journal.record("session.stopped", session, energy_wh=session.energy_wh)
+    journal.catch_up()
+    session.refresh_from_db()
+    assert session.state == state
+    assert (session.closed_at == session.stopped_at) is not fee
