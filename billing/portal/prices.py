@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from billing import words
@@ -83,7 +84,7 @@ def _row(plan: Plan, component: Component, element: Element) -> PriceRow:
 def _vat(plan: Plan, component: Component) -> str:
     if component.vat:
         percent = float(component.vat * 100)
-        return _("incl. %(rate)g %% VAT") % {"rate": percent}
+        return _("incl. %(rate)s %% VAT") % {"rate": number_format(f"{percent:g}")}
     return _("plus taxes") if component.vat is None and plan.tax == "NO" else ""
 
 

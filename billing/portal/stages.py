@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from billing.caps import totals_so_far
@@ -104,8 +105,10 @@ def metrics(payment: Payment) -> dict[str, Any]:
     cost_minor = cost_so_far(payment)
     last = session.last_reading_at
     return {
-        "kwh": f"{session.energy_wh / 1000:.2f}",
-        "kw": f"{max(session.power_w or 0, 0) / 1000:.1f}" if session.stopped_at is None else None,
+        "kwh": number_format(round(session.energy_wh / 1000, 2), 2),
+        "kw": number_format(round(max(session.power_w or 0, 0) / 1000, 1), 1)
+        if session.stopped_at is None
+        else None,
         "time": duration_text(max(0, int((end - session.started_at).total_seconds()))),
         "cost": money_text(cost_minor, payment.currency),
         "share": min(100, 100 * cost_minor // payment.hold_minor) if payment.hold_minor else 0,

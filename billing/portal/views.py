@@ -20,6 +20,7 @@ from django.http import (
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -116,7 +117,7 @@ def _shown(connector: Connector, station: Station) -> dict[str, Any]:
         "connector": connector,
         "tone": tone,
         "word": word,
-        "kw": f"{connector.max_power_w / 1000:g}",
+        "kw": number_format(f"{connector.max_power_w / 1000:g}"),
         "type": connector.get_type_display(),
     }
 
