@@ -5,9 +5,14 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 FAST := not services and not browser and not slow and not stripe
+# Staff read English; what drivers read is in every language of settings.LANGUAGES.
+STAFF_ONLY := .venv var deploy tests bench config stations monitoring firmware billing/admin \
+	billing/models billing/sandbox billing/management billing/providers billing/alarms.py \
+	billing/apps.py billing/refunds.py billing/views.py templates/admin templates/unfold \
+	templates/email/incident*
 REST := (services or browser or slow) and not stripe
 
-.PHONY: help setup setup-dev programs run demo test test-fast check fix fresh docs bench \
+.PHONY: help setup setup-dev programs run demo test test-fast check fix fresh docs messages bench \
 	bench-ingest bench-storm bench-chaos cluster clean
 
 help:  ## this list
@@ -48,6 +53,12 @@ check: setup-dev  ## linter, format, types, arrows, migrations, deployment, fres
 fix: setup-dev  ## let the linter mend and format what it can
 	.venv/bin/ruff check --fix --quiet .
 	.venv/bin/ruff format .
+
+messages: setup-dev  ## gather the drivers' words for translators, compile what they wrote (gettext)
+	$(PY) manage.py makemessages --no-location --no-obsolete \
+		$(foreach code,de fr it nl es pl,-l $(code)) \
+		$(foreach staff,$(STAFF_ONLY),--ignore '$(staff)')
+	$(PY) manage.py compilemessages --ignore '.venv'
 
 bench: bench-ingest bench-storm bench-chaos  ## measure, and write docs/performance.md's tables
 
