@@ -17,13 +17,13 @@ HEAD = ["scenario", "database", "OCPP", "N", "msg/s", "p50 ms", "p95 ms", "p99 m
         "server cores", "client cores", "errors"]  # fmt: skip
 
 
-def row(name: str, database: str, result: Result, cores: float | None) -> list[str]:
+def row(name: str, database: str, result: Result) -> list[str]:
     """A line of the table."""
     return [
         name, database, result.version if name != "echo" else "–", str(result.count),
         f"{result.rate:,.0f}", f"{result.p50_ms:.1f}", f"{result.p95_ms:.1f}",
         f"{result.p99_ms:.1f}", f"{result.max_ms:.0f}",
-        "–" if cores is None else f"{cores:.2f}", f"{result.own_cpu:.2f}",
+        f"{result.server_cpu:.2f}" if result.server_cpu else "–", f"{result.own_cpu:.2f}",
         ", ".join(f"{n} {what}" for what, n in result.errors.items()) or "0",
     ]  # fmt: skip
 
@@ -49,22 +49,22 @@ def main() -> None:
         measure(url, scenario="echo", count=1, seconds=0.5, warmup=0.5)
         for number in numbers:
             result = measure(url, scenario="echo", count=number, seconds=options.seconds / 2)
-            add(row("echo", "–", result, None))
+            add(row("echo", "–", result))
     for database in options.databases.split(","):
         with installed(database) as server:
             for scenario in options.scenarios.split(","):
                 for version in options.versions.split(","):
                     for number in numbers:
-                        cpu = server.cpu_s()
                         result = measure(
                             server.url, version=version, count=number, scenario=scenario,
-                            seconds=options.seconds, tag=TAG,
+                            seconds=options.seconds, tag=TAG, server_cpu_s=server.cpu_s,
                         )  # fmt: skip
-                        cores = (server.cpu_s() - cpu) / (result.seconds + 2)
-                        add(row(scenario, database, result, cores))
+                        add(row(scenario, database, result))
         with installed(database, WRITER_MAX_BATCH="1") as server:
-            result = measure(server.url, count=100, seconds=options.seconds, tag=TAG)
-            add(row("meter, one commit a message", database, result, None))
+            result = measure(
+                server.url, count=100, seconds=options.seconds, tag=TAG, server_cpu_s=server.cpu_s
+            )
+            add(row("meter, one commit a message", database, result))
     text = f"{report.conditions()}\n\n{report.table(HEAD, rows)}"
     if options.keep:
         print(text)

@@ -162,7 +162,7 @@ WORDS: dict[str, Any] = {"1.6": Words16, "2.0.1": Words201}
 
 @dataclass
 class Result:
-    """What a run measured. Latencies in milliseconds, `own_cpu` in cores."""
+    """What a run measured. Latencies in milliseconds, CPU in cores."""
 
     scenario: str
     version: str
@@ -178,6 +178,7 @@ class Result:
     connect_s: float = 0.0
     boot_s: float = 0.0
     own_cpu: float = 0.0
+    server_cpu: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
 
 
@@ -195,6 +196,7 @@ class Load:
         self.waiting = 0
         self.chargers: list[Charger] = []
         self.before_leaving: Callable[[], None] | None = None
+        self.server_cpu_s: Callable[[], float] = lambda: 0.0
 
     async def run(self, seconds: float, warmup: float) -> Result:
         """Connect, boot, warm up, measure for `seconds`, leave."""
@@ -213,11 +215,12 @@ class Load:
         for charger in self.chargers:
             charger.resume()
         await asyncio.sleep(warmup)
-        cpu, began = time.process_time(), time.perf_counter()
+        cpu, began, server = time.process_time(), time.perf_counter(), self.server_cpu_s()
         self.measuring = True
         await asyncio.sleep(seconds)
         self.measuring = False
         result.seconds = time.perf_counter() - began
+        result.server_cpu = (self.server_cpu_s() - server) / result.seconds
         result.own_cpu = (time.process_time() - cpu) / result.seconds
         result.messages = len(self.latencies)
         result.rate = result.messages / result.seconds
@@ -378,12 +381,18 @@ def measure(
     warmup: float = 2.0,
     tag: str = "BENCH",
     prefix: str = "",
+    server_cpu_s: Callable[[], float] = lambda: 0.0,
 ) -> Result:
-    """Run one measurement on an event loop of its own."""
+    """Run one measurement on an event loop of its own.
+
+    `server_cpu_s` tells the CPU seconds the server has used so far, where the caller can see it.
+    """
     prefix = prefix or f"B{os.getpid() % 10000}{int(time.time()) % 10000}"
 
     async def go() -> Result:
-        return await Load(url, version, count, scenario, tag, prefix).run(seconds, warmup)
+        load = Load(url, version, count, scenario, tag, prefix)
+        load.server_cpu_s = server_cpu_s
+        return await load.run(seconds, warmup)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(go())
