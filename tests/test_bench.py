@@ -53,8 +53,10 @@ def test_every_scenario_runs_without_an_error(
 @pytest.mark.slow
 def test_simulate_runs_a_fleet_from_the_command_line(server: Installation) -> None:
     done = subprocess.run(
-        [sys.executable, "manage.py", "simulate", "--url", server.url, "--count", "3"]
-        + ["--seconds", "4", "--scenario", "quiet"],
+        [
+            *(sys.executable, "manage.py", "simulate", "--url", server.url, "--count", "3"),
+            *("--seconds", "4", "--scenario", "quiet"),
+        ],
         env={**os.environ, **server.running.environment},
         capture_output=True,
         text=True,
