@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import resolve
+from django.utils import translation
 
 from stations import journal
 
@@ -37,5 +39,20 @@ def probes(
             answer: HttpResponseBase = resolve(request.path).func(request)
             return answer
         return get_response(request)
+
+    return middleware
+
+
+def back_office_language(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """The back office speaks one language until all of it is translated: half of each is worse."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith("/admin/"):
+            return get_response(request)
+        with translation.override(settings.LANGUAGE_CODE):
+            request.LANGUAGE_CODE = settings.LANGUAGE_CODE
+            return get_response(request)
 
     return middleware

@@ -194,3 +194,12 @@ def test_the_language_chosen_in_the_footer_stays(address: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (302, f"http://testserver{address}")
     assert BUTTONS["it"] in client.get(address).content.decode()
     assert '<html lang="it">' in client.get("/").content.decode()
+
+
+@pytest.mark.django_db
+def test_the_back_office_speaks_one_language_whatever_the_browser_asks_for(client: Client) -> None:
+    client.force_login(make.staff())
+    page = client.get("/admin/stations/token/", headers={"Accept-Language": "de"})
+    text = page.content.decode()
+    assert '<html lang="en"' in text
+    assert "Sitzungen" not in text
