@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Case, CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from monitoring.models import Incident, Session
@@ -29,6 +30,9 @@ BUCKETS: dict[str, str] = {
     S.UNAVAILABLE: "out",
     S.UNKNOWN: "out",
 }
+
+# What 2.x says of the session (chargingState), as words of a connector's status.
+_FINER = (S.CHARGING, S.SUSPENDED_EV, S.SUSPENDED_EVSE)
 
 Scope = frozenset[int] | None  # ids of the sites to count; None: all
 
@@ -102,6 +106,17 @@ def fleet(scope: Scope = None) -> Fleet:
     )
 
 
+def doing(connectors: "QuerySet[Connector]") -> "QuerySet[Connector]":
+    """Annotate `now`: the status, and where 2.x says no more than Occupied, its session's state."""
+    running = Session.objects.filter(
+        connector=OuterRef("pk"), closed_at=None, stopped_at=None, charging_state__in=_FINER
+    ).order_by("-started_at")
+    finer = Coalesce(Subquery(running.values("charging_state")[:1]), F("status"))
+    return connectors.annotate(
+        now=Case(When(status=S.OCCUPIED, then=finer), default=F("status"), output_field=CharField())
+    )
+
+
 def open_incidents(scope: Scope = None, limit: int = 8) -> list[Incident]:
     """Return the open incidents that matter most, the worst first, then the oldest."""
     rows = Incident.objects.exclude(state=Incident.State.RESOLVED).select_related(
@@ -127,11 +142,11 @@ def midnight(scope: Scope = None) -> datetime:
 
 
 def _connectors(scope: Scope) -> list[tuple[int | None, bool, str, int]]:
-    rows = _at(Connector.objects.all(), "station__site", scope)
+    rows = doing(_at(Connector.objects.all(), "station__site", scope))
     return list(
         rows.filter(station__state=Station.State.ACCEPTED)
         .order_by()
-        .values_list(F("station__site"), F("station__connected"), "status")
+        .values_list(F("station__site"), F("station__connected"), "now")
         .annotate(n=Count("pk"))
     )
 

@@ -128,15 +128,20 @@ def dot(tone: str, *, pulse: bool = False) -> SafeString:
     )
 
 
+def status_now(connector: Connector) -> str:
+    """Return the status, or what the rows' query knows better (see `monitoring.dashboard`)."""
+    return str(getattr(connector, "now", connector.status))
+
+
 def connector_tone(connector: Connector, online: bool) -> str:
     """Return the colour of a connector now: what an offline station last said is grey."""
-    return CONNECTOR_TONES.get(connector.status, "grey") if online else "grey"
+    return CONNECTOR_TONES.get(status_now(connector), "grey") if online else "grey"
 
 
 def connector_chip(connector: Connector, online: bool) -> SafeString:
     """Return `● 1 Charging`; offline stations' connectors are grey, with what they last said."""
     tone = connector_tone(connector, online)
-    word = connector.get_status_display()
+    word = S(status_now(connector)).label
     number = _number(connector)
     fault = f" · {connector.error_code}" if connector.error_code not in ("", "NoError") else ""
     title = word + fault if online else _("offline; last said: %s") % (word + fault)
@@ -167,7 +172,7 @@ def connector_chips(connectors: Iterable[Connector], online: bool) -> SafeString
     else:
         counts: dict[str, int] = {}
         for row in rows:
-            counts[row.status] = counts.get(row.status, 0) + 1
+            counts[status_now(row)] = counts.get(status_now(row), 0) + 1
         chips = [
             format_html(
                 '<span class="chip {}">{}<span class="n">{}</span> {}</span>',

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.test import Client
 from openpyxl import load_workbook
 
+from monitoring import dashboard
 from stations import commands, journal, security
 from stations.models import Command, Connector, Entry, Station, Variable
 from tests import make
@@ -53,6 +54,22 @@ def test_the_list_shows_each_connector_in_words_and_greys_those_of_offline_stati
     assert 'title="offline; last said: Available"' in page
     assert "Never connected" in page
     assert 'data-live="fleet"' in page
+
+
+def test_an_occupied_connector_says_what_its_running_session_does(staff: Client) -> None:
+    """2.x says Occupied for all of a stay; its transaction events know more."""
+    station = make.station(2, identity="TWO", connected=True)
+    station.connectors.update(status=Connector.Status.OCCUPIED)
+    make.session(station, state="active", stopped_at=None, closed_at=None,
+                 charging_state="Charging")  # fmt: skip
+    assert dict(dashboard.fleet().connectors) == {"charging": 1, "busy": 1}
+    page = text(staff, LIST + "?connector=Charging")
+    assert 'class="chip blue" title="Charging"' in page
+    assert 'class="chip amber" title="Occupied"' in page
+    assert "TWO" not in text(staff, LIST + "?connector=SuspendedEV")
+    now = text(staff, page_of(station))
+    assert ">Charging</span>" in now
+    assert ">Occupied</span>" in now
 
 
 def test_many_connectors_are_counted_by_status(staff: Client) -> None:

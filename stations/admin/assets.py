@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from monitoring.dashboard import doing
 from stations import journal, live, onboarding, quirks, security
 from stations.admin import orders, station_page
 from stations.admin.base import Facts, StaffAdmin, described, in_scope
@@ -109,7 +110,8 @@ class StationAdmin(StaffAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         """Return stations with their connectors, ready for the list."""
-        plugs = Connector.objects.select_related("evse").order_by("evse__number", "number")
+        plugs = doing(Connector.objects.select_related("evse"))
+        plugs = plugs.order_by("evse__number", "number")
         return super().get_queryset(request).prefetch_related(Prefetch("connectors", plugs))
 
     def get_search_results(

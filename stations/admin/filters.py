@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 
 from firmware import images
+from monitoring.dashboard import doing
 from stations.admin.base import in_scope
 from stations.models import Connector, Site, Station
 
@@ -131,6 +132,6 @@ class ConnectorStatusFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
         """Keep the stations with such a connector."""
         if self.value():
-            wanted = Connector.objects.filter(station=OuterRef("pk"), status=self.value())
+            wanted = doing(Connector.objects.all()).filter(station=OuterRef("pk"), now=self.value())
             return rows.filter(Exists(wanted), connected=True)
         return rows

@@ -9,10 +9,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.dashboard import doing
 from monitoring.models import Session
 from stations.admin import frames, orders, timeline
 from stations.admin.base import duration, kw, kwh, sections
-from stations.looks import command_chip, connector_tone, presence, station_state_chip
+from stations.looks import command_chip, connector_tone, presence, station_state_chip, status_now
 from stations.models import Command, Connector, Station, Variable
 
 TABS = (
@@ -68,9 +69,9 @@ def body(request: HttpRequest, station: Station, tab: str) -> dict[str, Any]:
 
 def _now(request: HttpRequest, station: Station) -> dict[str, Any]:
     connectors = list(
-        Connector.objects.filter(station=station)
-        .select_related("evse")
-        .order_by("evse__number", "number")
+        doing(Connector.objects.filter(station=station).select_related("evse")).order_by(
+            "evse__number", "number"
+        )
     )
     running = {
         one.connector_id: one
@@ -86,6 +87,7 @@ def _now(request: HttpRequest, station: Station) -> dict[str, Any]:
             {
                 "connector": one,
                 "tone": connector_tone(one, station.connected),
+                "status": Connector.Status(status_now(one)).label,
                 "session": (session := running.get(one.pk)),
                 "energy": kwh(session.energy_wh) if session else "",
                 "power": kw(session.power_w) if session else "",
