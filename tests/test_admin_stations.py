@@ -269,3 +269,19 @@ def test_each_tab_asks_the_database_the_same_number_of_times(
     staff.get(page_of(station, tab))
     with django_assert_num_queries(QUERIES[tab]):
         staff.get(page_of(station, tab))
+
+
+def test_money_and_firmware_are_told_in_words_not_in_fields(staff: Client) -> None:
+    station = make.station(connected=True)
+    with transaction.atomic():
+        journal.record("charge.unpaid", station)
+        journal.record("payment.captured", station, event="capture: collected")
+        journal.record(
+            "job.succeeded", station, campaign="C", version="2.4.0", failure="", why="ok"
+        )
+    page = text(staff, page_of(station, "timeline"))
+    assert "Bill: on account" in page
+    assert "Payment: paid (capture: collected)" in page
+    assert "Updated to 2.4.0: ok" in page
+    assert "Charge unpaid" not in page
+    assert "failure ," not in page
