@@ -81,7 +81,11 @@ class StaffLogin(LoginView):
             self.request, user, method="password", email=user.email, reauthenticated=fresh
         )
         response: HttpResponse = perform_login(
-            self.request, user, redirect_url=self.get_success_url(), email=user.email
+            self.request,
+            user,
+            email_verification="none",  # staff are made by staff, and have typed a password
+            redirect_url=self.get_success_url(),
+            email=user.email,
         )
         return response
 

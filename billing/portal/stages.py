@@ -93,6 +93,8 @@ def _released(payment: Payment, hold: str) -> Stage:
     text = _("The station did not start. The %(hold)s are released; your bank may take some days.")
     if payment.start_command_id is None:
         text = _("Nothing was reserved or collected.")
+    elif payment.transitions.filter(event="cancel: driver").exists():  # no fault of the station's
+        text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
     return Stage("released", _("No charging session"), text % {"hold": hold}, final=True)
 
 

@@ -59,6 +59,7 @@
     appearance: { theme: dark ? "night" : "stripe" },
   });
   elements.create("payment", { layout: "tabs" }).mount(cardBox);
+  button.disabled = false; // the page gives it disabled: without this script it could not pay
   form.addEventListener("change", (event) => {
     if (event.target instanceof HTMLElement && event.target.getAttribute("name") === "cap") {
       elements.update({ amount: amount() });
