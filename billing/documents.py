@@ -124,6 +124,13 @@ class Words:
         """A quantity, without needless digits."""
         return str(format_decimal(Decimal(value), locale=self.locale, decimal_quantization=False))
 
+    def quantity(self, line: dict[str, Any]) -> str:
+        """A line's quantity as people read it: a third of an hour is 0.3333, not ten digits."""
+        value = Decimal(line["quantity"])
+        if line.get("unit") == "h":
+            value = round(value, 4)
+        return self.number(f"{value.normalize():f}")
+
     def when(self, iso: str, zone: str) -> dt.datetime:
         """A stored instant in a place's local time."""
         return dt.datetime.fromisoformat(iso).astimezone(ZoneInfo(zone))
@@ -170,9 +177,7 @@ class Words:
         return {
             "what": self.description(kind),
             "detail": detail,
-            "quantity": f"{self.number(line['quantity'])} {unit}".strip()
-            if "quantity" in line
-            else "",
+            "quantity": f"{self.quantity(line)} {unit}".strip() if "quantity" in line else "",
             "price": self.amount(Decimal(line["price"])) + (f" / {unit}" if unit else "")
             if "price" in line
             else "",

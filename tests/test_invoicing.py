@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
 from billing import corrections, documents, invoicing, ledger, mail, settlement
+from billing.documents import Words
 from billing.models import Charge, Entry, Invoice, Mail, Posting, Seller
 from billing.models.invoices import DocumentKind
 from billing.models.ledger import AccountKind
@@ -293,3 +294,10 @@ def test_the_sweep_settles_what_a_crash_left(db: None) -> None:
     assert Session.objects.count() == 1
     journal.catch_up()
     assert Mail.objects.get().state == Mail.State.SENT
+
+
+def test_hours_are_written_with_four_decimals_at_most() -> None:
+    words = Words("en", "EUR")
+    assert words.quantity({"quantity": "0.0166666667", "unit": "h"}) == "0.0167"
+    assert words.quantity({"quantity": "20", "unit": "h"}) == "20"
+    assert words.quantity({"quantity": "31.7690", "unit": "kWh"}) == "31.769"
