@@ -172,6 +172,7 @@ ACCOUNT_SIGNUP_FIELDS = ["email*"]
 ACCOUNT_LOGIN_BY_CODE_ENABLED = True
 # Whoever signs up shows first that the address is theirs, with a code sent to it: an account opened
 # for somebody else's address would otherwise be shared with its owner, who signs in by code later.
+ACCOUNT_ADAPTER = "config.signin.Accounts"
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key"}

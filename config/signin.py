@@ -7,8 +7,10 @@ a person with an authenticator app is asked for a code wherever they come in.
 from collections.abc import Callable
 from typing import Any
 
-from allauth.account.adapter import get_adapter
+from allauth.account.adapter import DefaultAccountAdapter, get_adapter
+from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from allauth.account.internal.flows.login import record_authentication
+from allauth.account.models import EmailAddress
 from allauth.account.utils import perform_login
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
@@ -25,6 +27,22 @@ from unfold.forms import AuthenticationForm
 
 FREE = ("login", "logout", "jsi18n")  # pages of the admin that ask for no second factor
 _PASSED = "second_factor"  # in the session: this user has one
+
+
+class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # untyped
+    """allauth's ways, for accounts that staff opened too."""
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Note that the address is the user's where a code sent to it has just shown that."""
+        if any(
+            record["method"] == "code" and record.get("email") == user.email
+            for record in request.session.get(AUTHENTICATION_METHODS_SESSION_KEY, [])
+        ):
+            EmailAddress.objects.get_or_create(
+                user=user, email=user.email.lower(), defaults={"verified": True, "primary": True}
+            )
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
 
 
 class StaffForm(AuthenticationForm):  # type: ignore[misc]  # unfold ships no types
