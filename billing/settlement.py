@@ -204,6 +204,8 @@ def _account_of(session: Session) -> tuple[HouseAccount | None, User | None]:
 
 
 def _came_to_nothing(session: Session) -> bool:
+    if session.energy_source == Session.Source.NONE and sessions.BAD_VALUE in session.flags:
+        return False  # it said a register that cannot be read: unknown is not nothing
     ended = session.stopped_at or session.closed_at or session.started_at
     return session.energy_wh < NOTHING_WH and ended - session.started_at < dt.timedelta(
         seconds=NOTHING_S

@@ -23,6 +23,7 @@ class Start:
     at: datetime  # UTC, the charger's clock
     received_at: datetime
     meter_mwh: int | None = None  # 1.6 meterStart; 2.x the Transaction.Begin register
+    bad_register: bool = False  # a register was given, but is no usable number
     offline: bool = False
     remote_start_id: int | None = None
     reservation_id: int | None = None
@@ -79,6 +80,7 @@ class Stop:
     at: datetime
     received_at: datetime
     meter_mwh: int | None = None  # 1.6 meterStop; 2.x the Transaction.End register
+    bad_register: bool = False  # a register was given, but is no usable number
     token_uid: str = ""  # given: the answer carries its verdict
     token_type: str = ""
     reason: str = ""

@@ -42,6 +42,7 @@ REFUSED = "refused-start"
 ORPHAN = "orphan-stop"
 NO_START = "no-start"
 CLOCK = "clock"
+BAD_VALUE = "bad-value"
 
 
 # --- start ----------------------------------------------------------------------------------------
@@ -153,6 +154,8 @@ def _begin(row: Row, fact: Start, verdict: Verdict) -> None:
     row.started_at = effective(fact.at, fact.received_at)
     if row.started_at != fact.at or not fact.clock_ok:
         row.flag(CLOCK)
+    if fact.bad_register:
+        row.flag(BAD_VALUE)
     row.started_received_at = fact.received_at
     row.remote_start_id = fact.remote_start_id or row.remote_start_id
     row.offline = row.offline or fact.offline
@@ -382,6 +385,8 @@ def _end(row: Row, fact: Stop, bay: rows.Bay | None) -> None:
         row.started_at = min(row.started_at, at)
     if at != fact.at or at < row.started_at or not fact.clock_ok:
         row.flag(CLOCK)
+    if fact.bad_register:
+        row.flag(BAD_VALUE)
     row.stopped_at = max(at, row.started_at)
     row.stopped_received_at = fact.received_at
     row.meter_stop_mwh = fact.meter_mwh

@@ -374,6 +374,8 @@ async def test_huge_integers_overflow_nothing(url) -> None:
         unknown = {"transactionId": 10**17, "meterStop": 5, "timestamp": STAMP}
         assert (await charger.call("StopTransaction", unknown))[0] == 3
         await lives(charger)
+    flags = await db(lambda: Session.objects.get(number=number).flags)()
+    assert "bad-value" in flags
 
 
 async def test_a_start_on_connector_0_is_refused(url) -> None:

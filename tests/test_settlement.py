@@ -136,6 +136,24 @@ def test_a_start_that_came_to_nothing_costs_nothing() -> None:
     assert (charge.state, charge.gross_minor) == (Charge.State.WAIVED, 0)
 
 
+def test_a_short_session_whose_register_cannot_be_read_is_held_never_free() -> None:
+    make.tariff()
+    make.seller()
+    now = timezone.now()
+    session = make.session(
+        make.station(),
+        token=make.token(user=make.user()),
+        started_at=now - timedelta(minutes=3),
+        stopped_at=now - timedelta(minutes=1),
+        closed_at=now,
+        energy_wh=0,
+        energy_source="",
+        flags=["bad-value"],
+    )
+    charge = settle(session)
+    assert (charge.state, charge.hold_reason) == (Charge.State.HELD, Charge.Hold.NO_ENERGY)
+
+
 def test_a_house_account_is_invoiced_for_its_month_once() -> None:
     make.tariff()
     make.seller()

@@ -102,6 +102,7 @@ class V16(Dialect):
         """StartTransaction (§4.8). Kept whatever the verdict: energy may have flowed."""
         connector = self._connector(payload, lowest=1)
         at = self._time(payload["timestamp"])
+        register = metering.milliwatt_hours(payload["meterStart"])
         slot = incoming.add(
             "starts",
             Start(
@@ -113,7 +114,8 @@ class V16(Dialect):
                 token_type="",
                 at=at,
                 received_at=incoming.received_at,
-                meter_mwh=metering.milliwatt_hours(payload["meterStart"]),
+                meter_mwh=register,
+                bad_register=register is None,
                 reservation_id=payload.get("reservationId"),
                 epoch=self.link.epoch,
                 clock_ok=believable(at, incoming.received_at),
@@ -138,6 +140,7 @@ class V16(Dialect):
             self.link.zone,
         ):
             incoming.add("readings", sampled)
+        register = metering.milliwatt_hours(payload["meterStop"])
         slot = incoming.add(
             "stops",
             Stop(
@@ -145,7 +148,8 @@ class V16(Dialect):
                 ref=ref,
                 at=at,
                 received_at=incoming.received_at,
-                meter_mwh=metering.milliwatt_hours(payload["meterStop"]),
+                meter_mwh=register,
+                bad_register=register is None,
                 token_uid=payload.get("idTag", ""),
                 reason=payload.get("reason", "Local"),
                 numbered=True,
