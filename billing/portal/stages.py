@@ -88,7 +88,7 @@ def _released(payment: Payment, hold: str) -> Stage:
     if payment.session is not None:
         text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
         title = _("No charge")
-        seen = metrics(payment)
+        seen = metrics(payment) | {"cost": money_text(0, payment.currency)}
         return Stage("done", title, text % {"hold": hold}, final=True, metrics=seen)
     text = _("The station did not start. The %(hold)s are released; your bank may take some days.")
     if payment.start_command_id is None:

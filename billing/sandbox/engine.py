@@ -95,8 +95,11 @@ class Sandbox:
         webhook_secret: str = "",
         webhook_url: str = "",
         seed: int | None = None,
+        secret_key: str = "",
     ) -> None:
+        """Open the books at `path`. With `secret_key` only that key is a server's."""
         sandbox.require()
+        self.secret_key = secret_key
         self.store = Store(path)
         self.store.set_setting("api_version", stripe.api_version)
         self.webhook_secret = webhook_secret
@@ -195,6 +198,8 @@ class Sandbox:
             key = next((value for field, value in pairs if field == "key"), "")
             form = urlencode([pair for pair in pairs if pair[0] != "key"])
         if key.startswith(("sk_test_", "rk_test_")):
+            if self.secret_key and key != self.secret_key:
+                raise Refused("Invalid API Key provided.")
             if key == self.store.setting("revoked_key"):
                 raise Refused("Expired API Key provided.", code="api_key_expired")
             return form, False

@@ -28,6 +28,7 @@ def box() -> Sandbox:
     return Sandbox(
         settings.VAR_DIR / "sandbox.sqlite3",
         webhook_secret=conf.webhook_secrets[0],
+        secret_key=conf.api_key,
         webhook_url=f"http://127.0.0.1:{settings.PORT}/webhooks/stripe/",
     )
 

@@ -15,6 +15,7 @@
     if (!answer || !answer.ok) return;
     const world = await answer.json();
     const shapes = topojson.feature(world, world.objects.countries);
+    shapes.features.forEach((country) => whole(country.geometry));
     const pane = map.createPane("outline");
     pane.style.zIndex = 200;
     L.geoJSON(shapes, { pane: "outline", interactive: false, renderer: L.svg({ pane: "outline", padding: 0.5 }), style: { className: "country", fillOpacity: 1, opacity: 1 } }).addTo(map);
