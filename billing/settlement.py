@@ -16,6 +16,7 @@ import datetime as dt
 import logging
 from typing import Any
 
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -46,6 +47,8 @@ NOTHING_WH, NOTHING_S = 100, 300
 
 
 LOOK_BACK = dt.timedelta(days=45)  # of the sweep: longer than any hold or outage
+
+NO_SELLER_EVERY_S = 600
 
 
 class NotNow(Exception):
@@ -313,7 +316,8 @@ def _invoice(charge: Charge) -> None:
     if charge.state == S.UNPAID and charge.house_account_id is not None:
         return
     if not Seller.objects.filter(is_default=True).exists():
-        log.error("Charge %s waits: add a seller before invoices can be issued.", charge.pk)
+        if cache.add("no-seller", 1, NO_SELLER_EVERY_S):  # said once in a while, not per charge
+            log.error("Charges wait: add a seller before invoices can be issued.")
         return
     invoicing.invoice_charge(charge)
 

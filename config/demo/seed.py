@@ -9,6 +9,8 @@ from django.db import transaction
 from billing import tariffs
 from billing.models import HouseAccount, Seller
 from config.demo import places
+from monitoring.models import Contact
+from monitoring.models.health import Severity
 from stations.models import Connector, Evse, Site, Station, Token, User
 
 
@@ -119,4 +121,12 @@ def _people() -> None:
             accounts[driver.account].tokens.add(token)
     Token.objects.create(
         uid=places.BLOCKED_TAG, status=Token.Status.BLOCKED, label="Lost in the canteen"
+    )
+
+
+def watch() -> None:
+    """Somebody who is told of incidents from now on; those of the past are old news."""
+    Contact.objects.get_or_create(
+        name="Night shift",
+        defaults={"email": "nightshift@demo.example", "min_severity": Severity.TICKET},
     )

@@ -52,6 +52,7 @@ class Command(BaseCommand):
             seed.seed(since)
         with guests.till() as box:
             Past(now, days, number, box).play()
+        seed.watch()
         took = time.monotonic() - began
         self.stdout.write(f"The demo's {days} days of history were played in {took:.0f} s.")
 

@@ -50,6 +50,12 @@ def described(session: Session) -> dict[str, Any]:
         "state": session.state,
         "review": session.review,
         "flags": session.flags,
-        "cost": str(charge.gross.amount) if charge and priced else None,
+        "cost": _amount(charge.gross) if charge and priced else None,
         "currency": charge.currency if charge and priced else None,
     }
+
+
+def _amount(money: Any) -> str:
+    """Return an amount with its currency's own decimals: 6.03, not the column's 6.030."""
+    places = len(str(money.currency.sub_unit)) - 1
+    return f"{money.amount:.{places}f}"

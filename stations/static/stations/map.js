@@ -6,6 +6,16 @@
 (() => {
   "use strict";
 
+  // Russia and Fiji reach over the date line: drawn on one side of it, or a line crosses the map.
+  function whole(geometry) {
+    const parts = geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates;
+    for (const part of parts) {
+      const all = part.flat().map((point) => point[0]);
+      if (Math.max(...all) - Math.min(...all) < 180) continue;
+      for (const ring of part) for (const point of ring) if (point[0] < 0) point[0] += 360;
+    }
+  }
+
   async function base(map, box) {
     if (box.dataset.tiles) {
       L.tileLayer(box.dataset.tiles, { maxZoom: 19, attribution: box.dataset.attribution || "" }).addTo(map);
