@@ -23,7 +23,6 @@ class Start:
     at: datetime  # UTC, the charger's clock
     received_at: datetime
     meter_mwh: int | None = None  # 1.6 meterStart; 2.x the Transaction.Begin register
-    bad_register: bool = False  # a register was given, but is no usable number
     offline: bool = False
     remote_start_id: int | None = None
     reservation_id: int | None = None
@@ -31,6 +30,7 @@ class Start:
     seq_no: int | None = None
     epoch: int = 0  # the connection's; joins the natural key where the clock is implausible
     clock_ok: bool = True  # False: the station's clock is known to be far off
+    bad_register: bool = False  # a register was given, but is no usable number
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,6 @@ class Stop:
     at: datetime
     received_at: datetime
     meter_mwh: int | None = None  # 1.6 meterStop; 2.x the Transaction.End register
-    bad_register: bool = False  # a register was given, but is no usable number
     token_uid: str = ""  # given: the answer carries its verdict
     token_type: str = ""
     reason: str = ""
@@ -92,6 +91,7 @@ class Stop:
     offline: bool = False
     clock_ok: bool = True
     epoch: int = 0
+    bad_register: bool = False  # a register was given, but is no usable number
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,7 @@ class ConnectorStatusFilter(DropdownFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, rows: "QuerySet[Any]") -> "QuerySet[Any]":
         """Keep the stations with such a connector."""
         if self.value():
-            wanted = doing(Connector.objects.all()).filter(station=OuterRef("pk"), now=self.value())
+            now = {"now": self.value()}  # annotated by doing()
+            wanted = doing(Connector.objects.all()).filter(station=OuterRef("pk"), **now)
             return rows.filter(Exists(wanted), connected=True)
         return rows
