@@ -166,7 +166,7 @@ class PostgreSQL(Server):
             "port": self.port,
             "unix_socket_directories": "",
             "fsync": "on" if self.durable else "off",
-            "max_connections": 200,
+            "max_connections": 200 if self.durable else 500,
             "shared_buffers": "128MB",
             "log_min_messages": "fatal",
         }

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psycopg
 import pytest
 from django.conf import settings
 
@@ -103,6 +104,17 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     writer.stop()
     if not settings.IS_SQLITE:
         connection.close_pool()
+        with psycopg.connect(**_address(), autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [settings.DATABASES["default"]["NAME"]],
+            )
+
+
+def _address() -> dict[str, Any]:
+    """Return how to reach PostgreSQL's own database, from where others may be ended."""
+    own = settings.DATABASES["default"]
+    return {"host": own["HOST"], "port": own["PORT"], "user": own["USER"], "dbname": "postgres"}
 
 
 @pytest.fixture(autouse=True)

@@ -58,6 +58,8 @@ def main(arguments: list[str]) -> int:
     with ExitStack() as stack:
         if "postgresql" in names:
             environment["DATABASE_URL"] = stack.enter_context(postgresql()).url
+            # A test's threads end with connections in their hands; the product's live on.
+            environment.setdefault("DB_POOL", "200")
         if "redis" in names:
             environment["REDIS_URL"] = stack.enter_context(redis_server()).url
         return subprocess.run(command, env=environment, check=False).returncode
