@@ -103,10 +103,11 @@ async def _stream(grant: DownloadGrant, first: int, last: int) -> AsyncIterator[
             chunk = await asyncio.to_thread(file.read, min(CHUNK, last - place + 1))
             if not chunk:
                 return
-            yield chunk
             place += len(chunk)
+            # Noted before it leaves: who has the last byte hangs up, and nothing runs after that.
             if not await sync_to_async(_sent, thread_sensitive=False)(grant, place, first):
                 return  # revoked: the connection ends short of Content-Length
+            yield chunk
     finally:
         await asyncio.to_thread(file.close)
 
