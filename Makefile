@@ -36,7 +36,8 @@ demo: setup  ## the same with a small living network of simulated stations
 
 test: setup-dev programs  ## every test: SQLite, services and browser, then PostgreSQL
 	$(PY) -m pytest -q -n 2 -m "not services and not browser and not stripe"
-	$(PY) -m pytest -q -n 2 --dist loadfile -m "services or browser"
+	$(PY) -m pytest -q -n 2 --dist loadfile -m "services and not browser"
+	$(PY) -m pytest -q -m browser  # by itself: the browser's driver keeps an event loop running
 	if deploy/setup.sh programs postgres redis-server 2>/dev/null; then \
 		exec $(PY) -m tests.servers postgresql -- \
 			$(PY) -m pytest -q -n 2 --only-database -m "not services and not browser and not stripe"; \

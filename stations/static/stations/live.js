@@ -12,6 +12,7 @@
   const HIDDEN_MS = 20000;
   let source = null;
   let subscribed = "";
+  let switched = 0; // when the stream was last opened anew
   let healthy = false;
   let hideTimer = 0;
   const waiting = new WeakMap(); // element → timer of its next refresh
@@ -120,16 +121,17 @@
     close();
     if (!wanted) return;
     subscribed = wanted;
+    switched = Date.now();
     source = new EventSource(`/live/?topics=${encodeURIComponent(wanted)}`);
     source.addEventListener("open", () => { tell(true); catchUp(); });
     source.addEventListener("error", () => tell(false));
     source.addEventListener("changed", (event) => changed(event.data));
   }
 
-  // What changed between the page's rendering and the stream's opening was told to nobody: look
-  // once at what is small and waits for an answer. Lists wait for their next change.
+  // What changed before this stream opened, or while one was exchanged for another, was told to
+  // nobody: look once at what is small and waits for an answer. Lists wait for their next change.
   function catchUp() {
-    for (const el of regions()) if (Number(el.dataset.liveEvery || 1) <= 1 && !last.has(el)) schedule(el);
+    for (const el of regions()) if (Number(el.dataset.liveEvery || 1) <= 1 && (last.get(el) || 0) <= switched) schedule(el);
   }
 
   function close() {
