@@ -11,6 +11,7 @@ from datetime import datetime
 
 from asgiref.sync import sync_to_async
 from django.db.models import F
+from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -96,20 +97,28 @@ async def download(request: HttpRequest, token: str, filename: str) -> HttpRespo
 async def _stream(grant: DownloadGrant, first: int, last: int) -> AsyncIterator[bytes]:
     """Yield the bytes; look every chunk whether the grant still stands."""
     place = first
-    file = await asyncio.to_thread(grant.image.file.open, "rb")
-    try:
-        await asyncio.to_thread(file.seek, first)
-        while place <= last:
-            chunk = await asyncio.to_thread(file.read, min(CHUNK, last - place + 1))
-            if not chunk:
-                return
-            place += len(chunk)
-            # Noted before it leaves: who has the last byte hangs up, and nothing runs after that.
-            if not await sync_to_async(_sent, thread_sensitive=False)(grant, place, first):
-                return  # revoked: the connection ends short of Content-Length
-            yield chunk
-    finally:
-        await asyncio.to_thread(file.close)
+    while place <= last:
+        chunk = await asyncio.to_thread(
+            _read, grant.image.file, place, min(CHUNK, last - place + 1)
+        )
+        if not chunk:
+            return
+        place += len(chunk)
+        # Noted before it leaves: who has the last byte hangs up, and nothing runs after that.
+        if not await sync_to_async(_sent, thread_sensitive=False)(grant, place, first):
+            return  # revoked: the connection ends short of Content-Length
+        yield chunk
+
+
+def _read(image: FieldFile, place: int, size: int) -> bytes:
+    """Return up to *size* bytes from *place*.
+
+    Opened for each chunk: a station may hang up at any await, and nothing may stay open then.
+    """
+    with image.storage.open(str(image.name)) as file:
+        file.seek(place)
+        chunk: bytes = file.read(size)
+        return chunk
 
 
 def _sent(grant: DownloadGrant, upto: int, first: int) -> bool:
