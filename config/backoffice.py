@@ -112,9 +112,9 @@ def _item(request: HttpRequest, item: Item) -> dict[str, Any] | None:
         link = reverse(f"admin:{app}_{model}_changelist" if dot else what)
     except NoReverseMatch:
         return None
-    permission = {"stations.message": "stations.view_frames"}.get(what, f"{app}.view_{model}")
-    if what == "admin:health":
-        permission = "stations.view_command"
+    permission = {
+        "stations.message": "stations.view_frames", "admin:health": "stations.view_health"
+    }.get(what, f"{app}.view_{model}")  # fmt: skip
     if (dot or what == "admin:health") and not user.has_perm(permission):
         return None
     shown: dict[str, Any] = {"title": title, "icon": icon, "link": link}

@@ -25,7 +25,7 @@ class HealthView(UnfoldSiteViewMixin, TemplateView):  # type: ignore[misc]  # un
     """Sockets a process, oldest command, ticks, journal, mails, disk."""
 
     title = _("Health")
-    permission_required = "stations.view_command"
+    permission_required = "stations.view_health"
     template_name = "admin/health.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -27,6 +28,32 @@ Listener = Callable[[frozenset[str]], None]
 
 # What a guest may subscribe to: prefix → function from what follows it to a topic, or None.
 RESOLVERS: dict[str, Callable[[str], str | None]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Which staff may subscribe to a topic.
+
+    `fleet` and `incidents` name no row: they say that something changed, not where. A topic of a
+    row (`session-17`) is heard by those who may view it: by permission, and by site.
+    """
+
+    permission: str
+    model: str = ""  # `app.Model` of the rows; empty: the topic is one word
+    site_path: str = ""  # ORM path from the row to its Site; `pk` is Site itself
+
+
+# What staff may subscribe to: the topic's word → who hears it. Other words are for processes
+# (`orders-5`) and heard by no browser. Apps add theirs beside their URLs.
+HEARINGS: dict[str, Hearing] = {
+    "fleet": Hearing("stations.view_station"),
+    "station": Hearing("stations.view_station", "stations.Station", "site"),
+    "connector": Hearing("stations.view_station", "stations.Connector", "station__site"),
+    "command": Hearing("stations.view_command", "stations.Command", "station__site"),
+    "commandbatch": Hearing(
+        "stations.view_commandbatch", "stations.CommandBatch", "commands__station__site"
+    ),
+}
 
 
 class Bus:

@@ -1,5 +1,8 @@
 """What staff may do: four groups, as a table. Superusers make people staff and give them a group.
 
+Who may only read sees the network, its sessions and its money; not the people, not the journal of
+what staff did, not the health of the servers.
+
 The groups are made by a migration and put right again by `ensure()`; groups of the operator's own
 are left alone. Permission rows are made here where a later app's are not there yet, so that the
 order of migrations does not matter.
@@ -10,7 +13,7 @@ from typing import Any, Final
 VIEW: Final = {
     "stations": (
         "site", "station", "evse", "connector", "variable", "quirkprofile", "command",
-        "commandbatch", "entry", "token", "user",
+        "commandbatch", "token",
     ),
     "monitoring": (
         "session", "incident", "alert", "silence", "contact", "notice", "maintenancewindow",
@@ -23,10 +26,12 @@ VIEW: Final = {
     ),
 }  # fmt: skip
 
-_EVERYTHING: Final = tuple(f"{app}.view_{name}" for app, names in VIEW.items() for name in names)
+_NETWORK: Final = tuple(f"{app}.view_{name}" for app, names in VIEW.items() for name in names)
+INSIDE: Final = ("stations.view_user", "stations.view_entry", "stations.view_health")
+_EVERYTHING: Final = (*_NETWORK, *INSIDE)
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
-    "Read-only": _EVERYTHING,
+    "Read-only": _NETWORK,
     "Support": (
         *_EVERYTHING,
         "stations.operate_station", "stations.view_frames",
@@ -96,6 +101,7 @@ _OWNERS: Final = {
     "configure_station": "station",
     "update_firmware": "station",
     "view_frames": "station",
+    "view_health": "station",
     "handle_incident": "incident",
     "run_campaign": "campaign",
 }

@@ -91,9 +91,25 @@ def test_each_role_opens_the_start_page_and_what_it_may_see(client: Client, role
     station = make.station(site=make.site())
     client.force_login(make.member(role))
     for url in ("/admin/", "/admin/stations/station/", "/admin/monitoring/session/",
-                f"/admin/stations/station/{station.pk}/change/", "/admin/stations/entry/",
-                "/admin/stations/token/", "/admin/stations/site/", "/admin/health/"):  # fmt: skip
+                f"/admin/stations/station/{station.pk}/change/",
+                "/admin/stations/token/", "/admin/stations/site/"):  # fmt: skip
         assert client.get(url).status_code == 200, url
+
+
+@pytest.mark.parametrize("role", roles.ROLES)
+def test_people_journal_and_health_are_for_who_works_here_not_for_readers(
+    client: Client, role: str
+) -> None:
+    driver = make.user(email="mia@example.com")
+    client.force_login(make.member(role))
+    menu = client.get("/admin/").content.decode()
+    for url in (PEOPLE, "/admin/stations/entry/", "/admin/health/"):
+        assert client.get(url).status_code == (403 if role == "Read-only" else 200), url
+        assert (f'href="{url}"' in menu) == (role != "Read-only"), url
+    if role == "Read-only":
+        for url in (f"{PEOPLE}{driver.pk}/change/", f"{PEOPLE}export/csv/"):
+            assert client.get(url).status_code == 403, url
+        assert "mia@example.com" not in client.get("/admin/search/?s=mia@").content.decode()
 
 
 def test_staff_without_a_role_are_told_whom_to_ask(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""URLs of the portal, and what its unguessable codes and tokens let a guest hear."""
+"""URLs of the portal; what its codes and tokens let a guest hear, and what staff hear of money."""
 
 from django.urls import include, path
 from django.views.i18n import set_language
@@ -10,6 +10,10 @@ live.RESOLVERS |= {
     "c": links.topic_of_code,
     "s": links.topic_of_live,
     "ss": links.topic_of_session,
+}
+live.HEARINGS |= {
+    "charge": live.Hearing("billing.view_charge", "billing.Charge", "session__station__site"),
+    "payment": live.Hearing("billing.view_payment", "billing.Payment", "connector__station__site"),
 }
 
 urlpatterns = [

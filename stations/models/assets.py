@@ -171,6 +171,7 @@ class Station(models.Model):
             ("configure_station", _("Can read and change station configuration")),
             ("update_firmware", _("Can update firmware")),
             ("view_frames", _("Can read OCPP frames")),
+            ("view_health", _("Can see how the servers are")),
         ]
         indexes = [
             # not by last_seen_at, which every sign of life changes: that update must stay cheap
