@@ -21,7 +21,8 @@ from stations.models import Entry
 TICKER = (
     "session.started", "session.stopped", "session.closed", "station.connected",
     "station.disconnected", "station.booted", "station.appeared", "station.approved",
-    "connector.status_changed", "incident.opened", "incident.resolved", "command.finished",
+    "connector.status_changed", "station.status_changed", "incident.opened", "incident.resolved",
+    "command.finished",
     "firmware.status_reported", "payment.captured", "invoice.issued", "campaign.started",
     "campaign.paused", "campaign.completed",
 )  # fmt: skip

@@ -20,7 +20,8 @@ from stations.models import Connector, Entry
 TICK = "monitoring.tasks.write_ledger"
 LINKS = {"station.connected": "connected", "station.disconnected": "disconnected"}
 SESSIONS = ("session.started", "session.stopped", "session.closed", "session.corrected")
-KINDS = (*LINKS, "connector.status_changed", *SESSIONS)
+WHOLE = "station.status_changed"  # connector 0, EVSE 0: a line of the station's own
+KINDS = (*LINKS, "connector.status_changed", WHOLE, *SESSIONS)
 BATCH, MAX_BATCHES = 2_000, 20
 SETTLED = timedelta(seconds=60)  # older entries are all committed
 
@@ -114,7 +115,7 @@ def _new_intervals(entries: Sequence[Entry]) -> list[PortInterval]:
         if key in known:
             continue
         connector_id = None
-        if entry.kind not in LINKS:
+        if entry.kind not in LINKS and entry.kind != WHOLE:
             connector_id = int(entry.subject.partition("-")[2] or 0)
             if connector_id not in connectors:
                 continue

@@ -158,6 +158,7 @@ def load(station_ids: Sequence[int], first_day: date, last_day: date) -> list[Po
         .annotate(begin=Min("started_at"))
     )
     link: dict[int, list[Stretch]] = defaultdict(list)
+    whole: dict[int, list[Stretch]] = defaultdict(list)
     status: dict[int, list[Stretch]] = defaultdict(list)
     charging: dict[int, list[Span]] = defaultdict(list)
     rows = PortInterval.objects.filter(
@@ -171,6 +172,8 @@ def load(station_ids: Sequence[int], first_day: date, last_day: date) -> list[Po
             link[row.station_id].append(stretch)
         elif row.source == PortInterval.Source.STATUS and row.connector_id:
             status[row.connector_id].append(stretch)
+        elif row.source == PortInterval.Source.STATUS:
+            whole[row.station_id].append(stretch)
         elif row.state == DELIVERING and row.connector_id:
             charging[row.connector_id].append((stretch.start, stretch.end))
     excuses = _excuses(station_ids, start, end)
@@ -188,6 +191,7 @@ def load(station_ids: Sequence[int], first_day: date, last_day: date) -> list[Po
             rapid=any(plug.max_power_w >= RAPID_W for plug in group),
             since=since.get(station_id),
             link=link[station_id],
+            whole=whole[station_id],
             connectors=[status[plug.pk] for plug in group],
             charging=[span for plug in group for span in charging[plug.pk]],
             excuses=excuses[station_id],
@@ -250,6 +254,7 @@ def _canonical(port: Port) -> bytes:
             "port": [port.site, port.station, port.evse, port.zone, port.rapid],
             "since": str(port.since),
             "link": [[str(row.start), str(row.end), row.state] for row in port.link],
+            "whole": [[str(row.start), str(row.end), row.state] for row in port.whole],
             "status": [
                 [[str(row.start), str(row.end), row.state] for row in plug]
                 for plug in port.connectors

@@ -2,7 +2,8 @@
 
 A policy says which evidence is an outage and what excuses it. Everything is interval arithmetic
 (`monitoring/spans.py`), never a subtraction of totals: an excuse counts only where there was an
-outage, and what overlaps counts once. A port is an EVSE; it is down while all its connectors are.
+outage, and what overlaps counts once. A port is an EVSE; it is down while all its connectors are,
+or while the station as a whole says so (EVSE 0, in 1.6 connector 0).
 """
 
 from collections import defaultdict
@@ -15,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.spans import Span, difference, first, intersection, length, union
 
-VERSION = 1  # of the formulas; part of the hash
+VERSION = 2  # of the formulas; part of the hash
 YEAR_MINUTES = 525_600  # 23 CFR 680.116(b), leap years included
 DOWN = {"Faulted": "fault", "Unavailable": "unavailable"}
 SUSPICIOUS = ("zero-energy", "stuck-preparing", "stuck-finishing", "reject-burst")
@@ -52,6 +53,7 @@ class Port:
     rapid: bool = False
     since: datetime | None = None  # the first evidence: it is not counted before
     link: Sequence[Stretch] = ()
+    whole: Sequence[Stretch] = ()  # the station's own status: down, all its ports are
     connectors: Sequence[Sequence[Stretch]] = ()
     charging: Sequence[Span] = ()  # energy flowed
     excuses: Sequence[Excuse] = ()
@@ -148,9 +150,10 @@ def assess(policy: Policy, port: Port, start: datetime, end: datetime) -> Assess
     begin = min(max(start, port.since), end) if port.since else end
     window = [(begin, end)]
     down: dict[str, list[Span]] = {
-        cause: _all_down(port.connectors, state) for state, cause in DOWN.items()
+        cause: union(_all_down(port.connectors, state), _all_down([port.whole], state))
+        for state, cause in DOWN.items()
     }
-    anything = _all_down(port.connectors, *DOWN)
+    anything = union(_all_down(port.connectors, *DOWN), _all_down([port.whole], *DOWN))
     offline = [(row.start, row.end) for row in port.link if row.state == "disconnected"]
     if policy.offline_counts:
         down["offline"] = offline

@@ -24,13 +24,16 @@ def reject(station: Station) -> None:
 
 
 def retire(station: Station) -> None:
-    """Take a station out of service for good; its history stays. Raises NotAllowed."""
-    _move(station, Station.State.RETIRED, "station.retired")
+    """Take a station out of service for good; its history stays. Raises NotAllowed.
+
+    The gateway that holds its socket closes it at once (1008), and none is opened any more.
+    """
+    _move(station, Station.State.RETIRED, "station.retired", f"retired-{station.pk}")
 
 
-def _move(station: Station, target: Station.State, kind: str) -> None:
+def _move(station: Station, target: Station.State, kind: str, *topics: str) -> None:
     with transaction.atomic():
         advance(Station.objects.filter(pk=station.pk), target)
         journal.record(kind, station, previous=station.state)
-        live.touch("fleet", f"station-{station.pk}")
+        live.touch("fleet", f"station-{station.pk}", *topics)
     station.state = target

@@ -46,6 +46,7 @@ class Admitted:
     quirks_id: int | None
     booted: bool  # it was accepted at least once before
     orders: bool = True  # some may be waiting for it
+    clock_offset_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockRead:
+    """A charger's clock was found to be off by another amount than we knew (theirs − ours)."""
+
+    station_id: int
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """StatusNotification, in 1.6's words or 2.x's. EVSE 0 is the station as a whole.
 
@@ -147,7 +156,7 @@ def _find(identity: str) -> Admitted | None:
             "SELECT s.id, s.state, s.version, s.password_hash, s.security_profile,"
             " s.heartbeat_interval_s, p.time_zone, q.settings, s.quirks_id,"
             " s.booted_at IS NOT NULL, EXISTS (SELECT 1 FROM stations_command AS c"
-            " WHERE c.station_id = s.id AND c.status = 'queued')"
+            " WHERE c.station_id = s.id AND c.status = 'queued'), s.clock_offset_s"
             " FROM stations_station AS s LEFT JOIN stations_site AS p ON p.id = s.site_id"
             " LEFT JOIN stations_quirkprofile AS q ON q.id = s.quirks_id WHERE s.identity = %s",
             [identity],
@@ -168,6 +177,7 @@ def _find(identity: str) -> Admitted | None:
         quirks_id=row[8],
         booted=bool(row[9]) and row[1] == Station.State.ACCEPTED,
         orders=bool(row[10]),
+        clock_offset_s=row[11],
     )
 
 
@@ -214,18 +224,24 @@ def owned_by(gateway: str) -> set[tuple[int, int]]:
     return set(Station.objects.filter(gateway=gateway, connected=True).values_list("pk", "epoch"))
 
 
+def outcasts() -> list[int]:
+    """Return the retired stations whose socket is still open."""
+    rows = Station.objects.filter(state=Station.State.RETIRED, connected=True).order_by()
+    return list(rows.values_list("pk", flat=True))
+
+
 # --- lanes: a batch of facts in, one outcome per fact out ---------------------------------------
 
 
 def write_opened(facts: Sequence[Opened]) -> list[int]:
-    """Make each socket the owner of its station; return the epochs."""
+    """Make each socket the owner of its station; return the epochs, 0 for a retired station."""
     epochs = []
     with connection.cursor() as cursor:
         for fact in facts:
             cursor.execute(
                 "UPDATE stations_station SET epoch = epoch + 1, connected = %s, gateway = %s,"
                 " connected_at = %s, last_seen_at = %s, version = %s WHERE id = %s"
-                " RETURNING epoch",
+                " AND state <> 'retired' RETURNING epoch",
                 [True, fact.gateway, fact.at, fact.at, fact.version, fact.station_id],
             )
             row = cursor.fetchone()
@@ -240,6 +256,7 @@ def write_opened(facts: Sequence[Opened]) -> list[int]:
                 epoch=epoch,
             )
             for fact, epoch in zip(facts, epochs, strict=True)
+            if epoch
         ]
     )
     live.touch(
@@ -353,30 +370,52 @@ def write_seen(facts: Sequence[Seen]) -> None:
     bulk.update(Station, [{"id": pk, "last_seen_at": newest[pk]} for pk in sorted(newest)])
 
 
+def write_clocks(facts: Sequence[ClockRead]) -> None:
+    """Note what each station's clock is off."""
+    newest = {fact.station_id: fact.offset_s for fact in facts}
+    bulk.update(Station, [{"id": pk, "clock_offset_s": newest[pk]} for pk in sorted(newest)])
+    live.touch(*(f"station-{pk}" for pk in newest))
+
+
 def believable(at: datetime | None, received_at: datetime) -> bool:
     """Tell whether a charger's time can be used: its clock is set and not far off."""
     return at is not None and FIRST_PLAUSIBLE <= at <= received_at + CLOCK_TOLERANCE
 
 
 def write_statuses(facts: Sequence[Status]) -> list[bool]:
-    """Keep each connector's newest status; True where it was taken.
+    """Keep the newest status of each connector, and of the station as a whole (EVSE 0, in 1.6
+    connector 0); True where it was taken.
 
     A status older (by the charger's clock) than the one kept is a replay and changes nothing. A
     connector never seen before is made: 1.6 stations announce theirs in no other way.
     """
     connectors = _connectors({(f.station_id, f.evse, f.connector) for f in facts if f.evse > 0})
+    stations = _stations({fact.station_id for fact in facts if fact.evse == 0})
     outcomes, news, touched = [], [], set()
     changed: dict[int, dict[str, Any]] = {}
+    whole: dict[int, dict[str, Any]] = {}
     for fact in facts:
         touched.add(f"station-{fact.station_id}")
+        at = fact.at if fact.at and believable(fact.at, fact.received_at) else fact.received_at
         if fact.evse == 0:
-            Station.objects.filter(pk=fact.station_id).update(
-                status=fact.status, error_code=fact.error_code
-            )
+            station = stations.get(fact.station_id)
+            if station is None or (station.status_at is not None and at < station.status_at):
+                outcomes.append(False)
+                continue
+            if (station.status, station.error_code) != (fact.status, fact.error_code):
+                news.append(_station_news(fact, station, at))
+            station.status, station.status_at, station.error_code = (
+                fact.status, at, fact.error_code,
+            )  # fmt: skip
+            whole[station.id] = {
+                "id": station.id,
+                "status": fact.status,
+                "status_at": at,
+                "error_code": fact.error_code,
+            }
             outcomes.append(True)
             continue
         known = connectors[fact.station_id, fact.evse, fact.connector]
-        at = fact.at if fact.at and believable(fact.at, fact.received_at) else fact.received_at
         if known.status_at is not None and at < known.status_at:
             outcomes.append(False)
             continue
@@ -394,6 +433,7 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
         }
         outcomes.append(True)
     bulk.update(Connector, [changed[pk] for pk in sorted(changed)])
+    bulk.update(Station, [whole[pk] for pk in sorted(whole)])
     journal.record_many(news)
     live.touch("fleet", *touched, *(f"connector-{pk}" for pk in changed))
     return outcomes
@@ -401,7 +441,7 @@ def write_statuses(facts: Sequence[Status]) -> list[bool]:
 
 @dataclass(slots=True)
 class _Known:
-    """What is kept of a connector."""
+    """What is kept of a connector, or of a station as a whole."""
 
     id: int
     status: str = Connector.Status.UNKNOWN
@@ -425,6 +465,30 @@ def _status_news(fact: Status, known: _Known, at: datetime) -> Entry:
     )
 
 
+def _station_news(fact: Status, known: _Known, at: datetime) -> Entry:
+    return journal.entry(
+        "station.status_changed",
+        f"station-{known.id}",
+        station_id=known.id,
+        status=fact.status,
+        previous=str(known.status),
+        error_code=fact.error_code,
+        vendor_error_code=fact.vendor_error_code,
+        info=fact.info,
+        at=at.isoformat(),
+    )
+
+
+def _stations(ids: set[int]) -> dict[int, _Known]:
+    """Return what is kept of these stations as a whole."""
+    if not ids:
+        return {}
+    rows = Station.objects.filter(pk__in=ids).order_by()
+    return {
+        row[0]: _Known(*row) for row in rows.values_list("pk", "status", "status_at", "error_code")
+    }
+
+
 def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _Known]:
     """Return the connectors of these (station, EVSE, connector) numbers, made where missing."""
     if not keys:
@@ -446,5 +510,6 @@ def _connectors(keys: set[tuple[int, int, int]]) -> dict[tuple[int, int, int], _
 writer.lane("opened", 10, write_opened)
 writer.lane("boots", 20, write_boots)
 writer.lane("statuses", 30, write_statuses)
+writer.lane("clocks", 75, write_clocks)
 writer.lane("seen", 80, write_seen)
 writer.lane("closed", 90, write_closed)

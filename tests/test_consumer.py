@@ -10,7 +10,7 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from stations import security, writer
+from stations import live, onboarding, presence, security, writer
 from stations.models import Entry, Message, Station
 from stations.ocpp import consumer as consumers
 from stations.ocpp.gateway import gateway as registry
@@ -244,3 +244,47 @@ async def test_while_the_database_is_down_a_charger_hears_nothing_and_may_try_ag
         assert await refused(url + "CP2") == 503
         monkeypatch.setattr(writer, "commit", commit)
         assert (await charger.call("Heartbeat", {}, "h"))[:2] == [3, "h"]
+
+
+def retire(identity: str) -> None:
+    onboarding.retire(station_named(identity))
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_retiring_a_station_closes_its_socket_at_once(url, monkeypatch, told) -> None:
+    """Told by the bus, or found by the sweep where another process's bus does not reach us."""
+    if not told:
+        monkeypatch.setattr(live.bus, "publish", lambda topics: None)
+    await db(make.station)(identity="CP1")
+    async with raw(url + "CP1") as socket:
+        charger = Raw(socket)
+        await charger.boot()
+        await db(retire)("CP1")
+        with pytest.raises(ConnectionClosed) as caught:
+            await asyncio.wait_for(socket.recv(), 2)
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (
+            1008,
+            "this station was retired",
+        )
+    assert await refused(url + "CP1") == 404
+    await until(lambda: not station_named("CP1").connected)
+    gone = await db(Entry.objects.get)(kind="station.disconnected")
+    assert gone.data["code"] == 1008
+
+
+async def test_a_socket_admitted_before_its_station_was_retired_never_opens(
+    url, monkeypatch
+) -> None:
+    admit = consumers.presence.admit
+
+    def late(identity: str) -> presence.Admitted:
+        admitted = admit(identity)
+        retire(identity)
+        return admitted
+
+    await db(make.station)(identity="CP1")
+    monkeypatch.setattr(consumers.presence, "admit", late)
+    assert await refused(url + "CP1") == 404
+    station = await db(station_named)("CP1")
+    assert (station.connected, station.epoch) == (False, 0)
+    assert not await db(Entry.objects.filter(kind="station.connected").exists)()

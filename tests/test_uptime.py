@@ -214,6 +214,21 @@ def test_driver_truth_counts_what_looks_free_and_does_not_work() -> None:
     assert minutes(assess(POLICIES["nevi"], looks, m(0), m(100)).counted) == 0
 
 
+def test_a_station_out_of_service_as_a_whole_takes_its_ports_with_it() -> None:
+    whole = line(
+        (0, "Available"), (10, "Unavailable"), (30, "Faulted"), (40, "Available"), until=60
+    )
+    one = port(connectors=[line((0, "Available"), (35, "Faulted"), until=60)], whole=whole)
+    found = assess(POLICIES["sla"], one, m(0), m(60))
+    assert minutes(found.outage) == 50
+    assert {cause: minutes(spans) for cause, spans in found.causes.items()} == {
+        "unavailable": 20,
+        "fault": 30,
+    }
+    several = port(connectors=[line((0, "Charging"), until=60)] * 2, whole=whole)
+    assert minutes(assess(POLICIES["sla"], several, m(0), m(60)).outage) == 30
+
+
 # --- the ledger -----------------------------------------------------------------------------------
 
 
@@ -293,6 +308,26 @@ def test_the_tick_goes_on_where_it_was_and_reads_the_last_minute_again() -> None
     news("station.disconnected", station, 3)
     assert ledger.tick(m(3)) == 1
     assert PortInterval.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_the_status_of_a_whole_station_is_a_line_of_its_own() -> None:
+    station = make.station(2)
+    news("station.connected", station, 0)
+    for plug in station.connectors.all():
+        news("connector.status_changed", station, 0, plug, status="Available", error_code="")
+    news("station.status_changed", station, 10, status="Unavailable", error_code="")
+    news("station.status_changed", station, 25, status="Available", error_code="")
+    ledger.fold(list(Entry.objects.all()))
+    whole = PortInterval.objects.filter(source="status", connector=None).order_by("order")
+    assert list(whole.values_list("state", "started_at", "ended_at")) == [
+        ("Unavailable", m(10), m(25)),
+        ("Available", m(25), None),
+    ]
+    with time_machine.travel(m(2 * 1440), tick=False):
+        found = reports.report("sla", date(2026, 3, 10), date(2026, 3, 11))
+    assert [port["outage_minutes"] for port in found["ports"]] == [15, 15]
+    assert [port["causes"] for port in found["ports"]] == [{"unavailable": 15}] * 2
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ PAGE = 60
 
 # Chip → what its kinds begin with. Read by the timeline's filter.
 TOPICS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "status": (gettext_lazy("Status"), ("connector.",)),
+    "status": (gettext_lazy("Status"), ("connector.", "station.status_")),
     "sessions": (gettext_lazy("Sessions"), ("session.",)),
     "commands": (gettext_lazy("Commands"), ("command.",)),
     "connection": (gettext_lazy("Connection"), ("station.", "security.")),
@@ -76,7 +76,7 @@ def told(entry: Entry) -> Told:
         return Told(entry, f"{words[:1].upper()}{words[1:]}" + (f": {details}" if details else ""),
                     "circle", "", link_of(entry.subject))  # fmt: skip
     tone = known.tone
-    if entry.kind == "connector.status_changed":
+    if entry.kind in ("connector.status_changed", "station.status_changed"):
         tone = {"Faulted": "red", "Charging": "blue", "Available": "green"}.get(
             str(entry.data.get("status")), ""
         )
@@ -136,6 +136,7 @@ def _where(news: Entry) -> str:
 
 
 @sentence("connector.status_changed", icon="ev_station")
+@sentence("station.status_changed", icon="ev_station")
 def _status(news: Entry) -> str:
     status = str(news.data.get("status", ""))
     word = Connector.Status(status).label if status in Connector.Status.values else status

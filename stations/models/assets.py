@@ -156,6 +156,9 @@ class Station(models.Model):
     )
     # connector 0: the station as a whole
     status = models.CharField(_("status"), max_length=20, blank=True, editable=False)
+    status_at = models.DateTimeField(
+        _("since"), null=True, editable=False, help_text=_("The charger's own time.")
+    )
     error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
     notes = models.TextField(_("notes"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -176,6 +179,9 @@ class Station(models.Model):
         indexes = [
             # not by last_seen_at, which every sign of life changes: that update must stay cheap
             models.Index(fields=["connected"], name="station_presence"),
+            models.Index(
+                fields=["connected"], name="station_outcast", condition=models.Q(state="retired")
+            ),
             models.Index(fields=["vendor", "model", "firmware"], name="station_make"),
         ]
 

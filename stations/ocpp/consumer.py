@@ -165,6 +165,8 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         opened = presence.Opened(admitted.station_id, version, gateway.name, datetime.now(UTC))
         slot = unit.add("opened", opened)
         await writer.commit(unit)
+        if not slot.outcome:  # retired since it was admitted
+            raise Refused(404, "No such station.")
         self.station_id, self.epoch = admitted.station_id, slot.outcome
         local = admitted.quirks.get("local_time")
         self.link = Link(
@@ -266,10 +268,18 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def close_from_afar(self) -> None:
         """A newer socket has taken this station over: close this one, from any thread."""
-        self.loop.call_soon_threadsafe(self._supersede)
+        self._end_from_afar(1000, "a newer connection took over")
 
-    def _supersede(self) -> None:
-        self._closing = self.loop.create_task(self.close(1000, "a newer connection took over"))
+    def expel_from_afar(self) -> None:
+        """The station was retired: hear nothing more from it and close, from any thread."""
+        self.link.state, self.link.booted = Station.State.RETIRED, False
+        self._end_from_afar(1008, "this station was retired")
+
+    def _end_from_afar(self, code: int, reason: str) -> None:
+        self.loop.call_soon_threadsafe(self._begin_closing, code, reason)
+
+    def _begin_closing(self, code: int, reason: str) -> None:
+        self._closing = self.loop.create_task(self.close(code, reason))
 
     async def close(self, code: Any = None, reason: str | None = None) -> None:
         """Close the socket, if it is not closed already."""

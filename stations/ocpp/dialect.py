@@ -22,9 +22,10 @@ from monitoring import authorization, bays, metrics, readings, sessions
 from monitoring.facts import Bay
 from stations import journal, live, quirks, wire, writer
 from stations.ocpp import fastpath, pool
+from stations.ocpp.clock import Clock
 from stations.ocpp.delivery import Delivery, Link, Payload
 from stations.ocpp.fastpath import Frame, Unreadable, Violation
-from stations.presence import Boot, Booted, Seen, Status, believable
+from stations.presence import Boot, Booted, ClockRead, Seen, Status, believable
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Dialect(Delivery):
         super().__init__(link)
         self._replays: dict[str, tuple[int, str]] = {}
         self._seen_at = 0.0
+        self._clock = Clock(link.station.clock_offset_s)
 
     # --- frames in ------------------------------------------------------------------------------
 
@@ -271,9 +273,17 @@ class Dialect(Delivery):
         call.then(booted)
         return slot
 
+    def told_time(self, call: Incoming, at: datetime) -> None:
+        """Compare a live message's time with ours; write only what the clock has moved."""
+        offset_s = self._clock.heard(at, call.received_at)
+        if offset_s is not None:
+            call.add("clocks", ClockRead(self.station_id, offset_s))
+
     def connector_status(self, call: Incoming, status: Status) -> None:
         """Keep a connector's status, and tell the sessions: a free bay ends occupancy."""
         call.add("statuses", status)
+        if status.at is not None:
+            self.told_time(call, status.at)
         if status.evse > 0:
             at = status.at if believable(status.at, call.received_at) else None
             call.add(

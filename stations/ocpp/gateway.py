@@ -1,8 +1,8 @@
 """This process's live sockets: who holds which station, told by the bus, checked by a sweep.
 
 The bus may lose a nudge, and an embedded process hears nothing from another one (`manage.py
-commands send`), so a thread also looks for queued orders and for stations that a newer socket has
-taken over in another process. It sleeps while no socket is open.
+commands send`), so a thread also looks for queued orders, for stations that were retired and for
+those that a newer socket has taken over in another process. It sleeps while no socket is open.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ class Gateway:
                 consumer = self.sockets.get(int(station_id))
                 if consumer is not None and consumer.epoch < int(epoch):
                     consumer.close_from_afar()
+            elif topic.startswith("retired-"):
+                consumer = self.sockets.get(int(topic[8:]))
+                if consumer is not None:
+                    consumer.expel_from_afar()
 
     def _sweep(self) -> None:
         every_s = EMBEDDED_EVERY_S if settings.EMBEDDED else EVERY_S
@@ -95,6 +99,7 @@ class Gateway:
                     presence.forget(self.name, self._began_at)
                     self._began_at = None
                 self._nudge()
+                self._expel()
                 waited_s += every_s
                 if waited_s >= FENCE_EVERY_S:
                     waited_s = 0.0
@@ -119,6 +124,13 @@ class Gateway:
             consumer = self.sockets.get(station_id)
             if consumer is not None:
                 consumer.wake_from_afar()
+
+    def _expel(self) -> None:
+        """Close sockets whose station was retired where we did not hear of it."""
+        for station_id in presence.outcasts():
+            consumer = self.sockets.get(station_id)
+            if consumer is not None:
+                consumer.expel_from_afar()
 
     def _fence(self) -> None:
         """Close sockets whose station another gateway owns by now."""

@@ -170,15 +170,18 @@ class V16(Dialect):
         connector = self._connector(payload, lowest=0)
         number = payload.get("transactionId", 0)
         ref = str(number) if number > 0 else None
-        for sampled in moments(
+        readings = moments(
             self.station_id,
             ref,
             connector,
             payload["meterValue"],
             incoming.received_at,
             self.link.zone,
-        ):
+        )
+        for sampled in readings:
             incoming.add("readings", sampled)
+        if readings:
+            self.told_time(incoming, readings[-1].at)
         return {}
 
     @on(Action.data_transfer)

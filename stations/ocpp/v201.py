@@ -69,13 +69,15 @@ class V201(Dialect):
 
     @on(Action.status_notification)
     def on_status(self, payload: Payload, incoming: Incoming) -> Answer:
-        """StatusNotification (G01)."""
+        """StatusNotification (G01). EVSE 0 is the station; connector 0 of an EVSE is its first."""
+        evse = _number(payload["evseId"], lowest=0)
+        connector = _number(payload["connectorId"], lowest=0)
         self.connector_status(
             incoming,
             Status(
                 self.station_id,
-                evse=_number(payload["evseId"], lowest=0),
-                connector=_number(payload["connectorId"], lowest=0),
+                evse=evse,
+                connector=max(connector, 1) if evse else 0,
                 status=payload["connectorStatus"],
                 at=self._time(payload["timestamp"]),
                 received_at=incoming.received_at,
@@ -108,6 +110,8 @@ class V201(Dialect):
         for sampled in readings:
             incoming.add("readings", sampled)
         lane, fact = self._fact(payload, evse, incoming.received_at, readings)
+        if not fact.offline:
+            self.told_time(incoming, fact.at)
         slot = incoming.add(lane, fact)
         if "idToken" not in payload:
             return {}
@@ -175,15 +179,18 @@ class V201(Dialect):
     def on_meter_values(self, payload: Payload, incoming: Incoming) -> Answer:
         """MeterValues (J01): outside transactions, or clock-aligned."""
         evse = _number(payload["evseId"], lowest=0)
-        for sampled in moments(
+        readings = moments(
             self.station_id,
             None,
             evse,
             payload["meterValue"],
             incoming.received_at,
             self.link.zone,
-        ):
+        )
+        for sampled in readings:
             incoming.add("readings", sampled)
+        if readings:
+            self.told_time(incoming, readings[-1].at)
         return {}
 
     # --- firmware, logs, security, device model ---------------------------------------------------
