@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from billing.models import Charge
 from billing.money import from_minor
 from firmware import images
+from firmware.models import Campaign
 from monitoring import dashboard
 from stations.admin import timeline
 from stations.admin.base import chosen_sites
@@ -148,12 +149,17 @@ def _pin(site: dashboard.SiteState) -> dict[str, Any]:
 def _behind(scope: dashboard.Scope) -> list[dict[str, Any]]:
     add = _changelist("firmware", "campaign") + "add/"
     found = []
-    for image, stations in images.behind().items():
+    behind = images.behind()
+    alive = Campaign.objects.filter(image__in=behind).exclude(state__in=Campaign.State.terminal())
+    campaigns = {one.image_id: one for one in alive.order_by("-pk")} if behind else {}
+    for image, stations in behind.items():
         seen = [one for one in stations if scope is None or one.site_id in scope]
         if seen:
-            found.append(
-                {"image": image, "count": len(seen), "url": f"{add}?image={image.pk}&target=behind"}
-            )
+            campaign = campaigns.get(image.pk)
+            url = f"{add}?image={image.pk}&target=behind"
+            if campaign is not None:
+                url = reverse("admin:firmware_campaign_change", args=[campaign.pk])
+            found.append({"image": image, "count": len(seen), "url": url, "campaign": campaign})
     return sorted(found, key=lambda row: -int(row["count"]))
 
 

@@ -161,8 +161,12 @@ def pause(campaign: Campaign, reason: str = "") -> None:
 
 
 def resume(campaign: Campaign, reason: str = "") -> None:
-    """Go on with the open wave. Raises NotAllowed."""
-    _set(campaign, State.RUNNING, "campaign.resumed", reason=reason)
+    """Go on with the open wave, its failures so far accepted. Raises NotAllowed.
+
+    Somebody has looked and decides over the gate; the next failure pauses again.
+    """
+    failed = planning.failures(campaign, facts(campaign))
+    _set(campaign, State.RUNNING, "campaign.resumed", reason=reason, failures_accepted=failed)
 
 
 def brake(campaign: Campaign, reason: str = "") -> int:
@@ -338,7 +342,8 @@ def _apply_to_campaign(campaign: Campaign, target: State, why: str, now: datetim
         until = now + timedelta(seconds=campaign.bake_s)
         _set(campaign, target, "campaign.wave_done", reason=why, baking_until=until)
     elif target == State.RUNNING:
-        _set(campaign, target, "campaign.wave_opened", reason=why, wave=campaign.wave + 1)
+        wave = campaign.wave + 1
+        _set(campaign, target, "campaign.wave_opened", reason=why, wave=wave, failures_accepted=0)
     else:
         _set(campaign, target, "campaign.completed", reason=why, finished_at=now)
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from firmware import images, planning
+from firmware import failures, images, planning
 from firmware.models import (
     ACTIVE,
     BAD,
@@ -118,8 +118,12 @@ def _tell_monitoring(job: UpdateJob, target: State, now: datetime, text: str) ->
         brick = target == State.QUARANTINED
         incidents.raise_(
             "firmware-silent" if brick else "firmware-failed",
-            _("%(station)s: update to %(version)s failed, %(why)s")
-            % {"station": job.station.identity, "version": job.image.version, "why": text},
+            _("%(station)s: update to %(version)s failed. %(why)s")
+            % {
+                "station": job.station.identity,
+                "version": job.image.version,
+                "why": failures.words(job.failure) or text,
+            },
             severity=Severity.PAGE if brick else Severity.TICKET,
             family="firmware",
             station=job.station,
@@ -207,9 +211,14 @@ def status_reported(station: Station, status: str, request_id: int | None) -> No
         note(job, Source.OCPP, f"station reports {status}")
 
 
-def booted(station: Station, version: str, previous: str) -> None:
-    """Take a BootNotification. Success is the new version seen here, not a status word."""
+def booted(station: Station, version: str, previous: str, at: datetime | None = None) -> None:
+    """Take a BootNotification. Success is the new version seen here, not a status word.
+
+    News may be late: a boot `at` a time before the update was ordered says nothing of it.
+    """
     job = active_of(station.pk) or _quarantined(station, version)
+    if job is not None and at is not None and job.grants.filter(created_at__gt=at).exists():
+        return
     if job is None:
         if previous and version and images.normalise(previous) != images.normalise(version):
             with transaction.atomic():

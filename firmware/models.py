@@ -115,6 +115,9 @@ class Campaign(models.Model):
     reason = models.TextField(_("why"), blank=True, editable=False)
     waves = models.JSONField(_("waves"), default=default_waves, validators=[check_waves])
     wave = models.PositiveSmallIntegerField(_("open wave"), default=0, editable=False)
+    failures_accepted = models.PositiveIntegerField(
+        _("failures of the open wave accepted when it was resumed"), default=0, editable=False
+    )
     concurrency = models.PositiveIntegerField(
         _("stations at once"), default=20, validators=[MinValueValidator(1)]
     )

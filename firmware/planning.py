@@ -7,7 +7,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from math import comb
 
 from firmware.models import ACTIVE, BAD, FINISHED, WAITING, Campaign, UpdateJob
@@ -148,8 +148,7 @@ def _wave_end(campaign: Campaign, jobs: Sequence[JobFacts], now: datetime) -> li
     if opened and not any(job.state in FINISHED for job in opened if job.wave == campaign.wave):
         return []
     if campaign.wave < max((job.wave for job in jobs), default=0):
-        until = now + timedelta(seconds=campaign.bake_s)
-        why = f"Wave {campaign.wave + 1} is done; watching it until {until:%H:%M:%S} UTC."
+        why = f"Wave {campaign.wave + 1} is done and being watched."
         return [Decision(Campaign.State.BAKING, why)]
     if waiting:
         return []  # latecomers may still connect until the campaign's time is up
@@ -163,17 +162,34 @@ def _verdicts(campaign: Campaign, jobs: Sequence[JobFacts]) -> tuple[int, int, i
     return len(wave), len(tried), sum(job.state in BAD for job in tried)
 
 
+def failures(campaign: Campaign, jobs: Sequence[JobFacts]) -> int:
+    """Return how many stations of the open wave have failed."""
+    return _verdicts(campaign, jobs)[2]
+
+
 def _must_pause(campaign: Campaign, jobs: Sequence[JobFacts]) -> str:
-    """Return why the campaign must pause now, or ""."""
-    size, tried, failed = _verdicts(campaign, jobs)
+    """Return why the campaign must pause now, or "". What somebody accepted is no reason twice."""
+    size, _tried, failed = _verdicts(campaign, jobs)
     number = campaign.wave + 1
-    silent = sum(job.state == State.QUARANTINED and job.wave == campaign.wave for job in jobs)
+    if failed <= campaign.failures_accepted:
+        return ""
+    silent = any(job.state == State.QUARANTINED and job.wave == campaign.wave for job in jobs)
     if silent and campaign.wave <= 1:
-        return f"Wave {number}: {silent} silent after installing. One suspected brick is enough."
+        return (
+            f"Wave {number}: a station is silent since installing. One suspected brick is enough."
+        )
     allowed = failures_allowed(size, campaign.max_failures_percent)
-    if failed > allowed:
-        return f"Wave {number}: {failed} of {tried} failed, {allowed} allowed of {size}."
+    if failed > max(allowed, campaign.failures_accepted):
+        return f"Wave {number}: {_too_many(allowed, size)}"
     return ""
+
+
+def _too_many(allowed: int, size: int) -> str:
+    """Return what broke the gate, in words that stay true while the wave's other verdicts come."""
+    stations = "1 station" if size == 1 else f"{size} stations"
+    if allowed == 0:
+        return f"a station failed, and in a wave of {stations} none may."
+    return f"more of its {stations} failed than the {allowed} that may."
 
 
 def failures_allowed(size: int, percent: int | None) -> int:

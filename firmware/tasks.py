@@ -48,4 +48,5 @@ def on_boot(entry_id: int) -> None:
     entry = Entry.objects.select_related("station").get(pk=entry_id)
     if entry.station:
         version = entry.data.get("firmware") or ""
-        jobs.booted(entry.station, version, entry.data.get("previous_firmware") or "")
+        previous = entry.data.get("previous_firmware") or ""
+        jobs.booted(entry.station, version, previous, entry.at)

@@ -3,6 +3,7 @@
 Small pieces of HTML, used by lists and templates of all apps.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -29,6 +30,12 @@ def chip(text: Any, tone: str = "", *, title: str = "", href: str = "") -> SafeS
         text,
         SafeString("a" if href else "span"),
     )
+
+
+def plain(name: str) -> str:
+    """Return OCPP's run-together words as people write them: `SignatureVerified` as two words."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name))
+    return words[:1] + words[1:].lower() if " " in words else words
 
 
 def ago(at: datetime | None, never: str = "–") -> SafeString:
@@ -143,7 +150,9 @@ def connector_chip(connector: Connector, online: bool) -> SafeString:
     tone = connector_tone(connector, online)
     word = S(status_now(connector)).label
     number = _number(connector)
-    fault = f" · {connector.error_code}" if connector.error_code not in ("", "NoError") else ""
+    fault = (
+        f" · {plain(connector.error_code)}" if connector.error_code not in ("", "NoError") else ""
+    )
     title = word + fault if online else _("offline; last said: %s") % (word + fault)
     return format_html(
         '<span class="chip {}" title="{}">{}<span class="n">{}</span> {}</span>',

@@ -50,7 +50,7 @@ def test_the_list_shows_each_connector_in_words_and_greys_those_of_offline_stati
     offline.connectors.update(status=Connector.Status.AVAILABLE)
     page = text(staff, LIST)
     assert 'class="chip blue" title="Charging"' in page
-    assert 'class="chip red" title="Faulted · GroundFailure"' in page
+    assert 'class="chip red" title="Faulted · Ground failure"' in page
     assert 'title="offline; last said: Available"' in page
     assert "Never connected" in page
     assert 'data-live="fleet"' in page
@@ -191,7 +191,7 @@ def test_the_timeline_tells_in_sentences_and_filters_by_topic(staff: Client) -> 
         journal.record("something.new", station, color="red")
     page = text(staff, page_of(station, "timeline"))
     assert "Booted, firmware 1.0 → 2.0" in page
-    assert "Connector 1: Faulted (GroundFailure)" in page
+    assert "Connector 1: Faulted (Ground failure)" in page
     assert "Something new: color red" in page
     only = text(staff, page_of(station, "timeline") + "&topic=status")
     assert "Booted" not in only

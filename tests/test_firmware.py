@@ -163,6 +163,18 @@ def test_a_silent_charger_advances_by_its_boot_alone() -> None:
     assert job_of(station).state == S.PROBATION
 
 
+def test_late_news_of_a_boot_before_the_order_says_nothing_of_the_update() -> None:
+    station = charger()
+    running(station)
+    before = timezone.now()
+    tick(2)
+    jobs.status_reported(station, "Installing", None)
+    jobs.booted(station, "1.0", "1.0", before)
+    assert job_of(station).state == S.INSTALLING
+    jobs.booted(station, "1.0", "1.0", timezone.now())
+    assert (job_of(station).state, job_of(station).failure) == (S.FAILED, "reverted")
+
+
 def test_installed_with_the_old_version_is_no_success() -> None:
     station = charger()
     campaign = running(station)
@@ -175,8 +187,24 @@ def test_installed_with_the_old_version_is_no_success() -> None:
     assert (job_of(station).state, job_of(station).failure) == (S.FAILED, "reverted")
     assert (campaign.state, campaign.reason) == (
         "paused",
-        "Wave 1: 1 of 1 failed, 0 allowed of 1.",
+        "Wave 1: a station failed, and in a wave of 1 station none may.",
     )
+
+
+def test_resuming_accepts_the_failures_so_far() -> None:
+    broken, next_one = charger(), charger()
+    campaign = running(broken, next_one, waves=["1", "100%"], bake_s=0)
+    tick(2)
+    first = campaign.jobs.get(wave=0).station
+    jobs.status_reported(first, "InstallationFailed", None)
+    tick()
+    campaign.refresh_from_db()
+    assert (campaign.state, campaign.failures_accepted) == ("paused", 0)
+    campaigns.resume(campaign, "A worn flash memory.")
+    assert (campaign.failures_accepted, campaign.reason) == (1, "A worn flash memory.")
+    tick(3)
+    campaign.refresh_from_db()
+    assert (campaign.state, campaign.wave, campaign.failures_accepted) == ("running", 1, 0)
 
 
 def test_a_failed_download_is_tried_again_with_a_new_request_and_then_given_up() -> None:

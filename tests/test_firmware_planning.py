@@ -67,13 +67,31 @@ def test_the_last_wave_completes_the_campaign() -> None:
 
 def test_one_failure_in_a_small_wave_pauses() -> None:
     (pause,) = planning.plan(campaign(), [job(1, S.FAILED), job(2)], NOW)
-    assert (pause.to, pause.why) == ("paused", "Wave 1: 1 of 1 failed, 0 allowed of 2.")
+    assert (pause.to, pause.why) == (
+        "paused", "Wave 1: a station failed, and in a wave of 2 stations none may."
+    )  # fmt: skip
 
 
 def test_a_tolerated_share_of_failures_does_not_pause() -> None:
     jobs = [job(1, S.FAILED), *(job(n, S.SUCCEEDED) for n in range(2, 6))]
     assert planning.plan(campaign(max_failures_percent=20), jobs, NOW)[0].to == "completed"
     assert planning.plan(campaign(max_failures_percent=19), jobs, NOW)[0].to == "paused"
+
+
+def test_what_somebody_accepted_does_not_pause_again_but_the_next_failure_does() -> None:
+    resumed = campaign(failures_accepted=1)
+    jobs = [job(1, S.FAILED), job(2, S.SUCCEEDED)]
+    assert planning.plan(resumed, jobs, NOW)[0].to == "completed"
+    (pause,) = planning.plan(resumed, [job(1, S.FAILED), job(2, S.FAILED)], NOW)
+    assert pause.to == "paused"
+    silent = [job(1, S.QUARANTINED), job(2, S.SUCCEEDED)]
+    assert planning.plan(resumed, silent, NOW)[0].to == "completed"
+
+
+def test_a_pause_names_what_a_wave_may_bear() -> None:
+    jobs = [*(job(n, S.FAILED) for n in range(3)), *(job(n) for n in range(3, 21))]
+    (pause,) = planning.plan(campaign(), jobs, NOW)
+    assert pause.why == "Wave 1: more of its 21 stations failed than the 1 that may."
 
 
 def test_one_suspected_brick_in_an_early_wave_pauses_whatever_is_tolerated() -> None:

@@ -253,7 +253,7 @@ def test_a_fault_of_the_whole_station_is_found_too() -> None:
     assert Incident.objects.get().station == other
     assert look(299) == ["safety-fault"]
     assert look(300) == ["safety-fault", "faulted"]
-    assert Incident.objects.get(rule="faulted").summary == f"{station.identity}: InternalError"
+    assert Incident.objects.get(rule="faulted").summary == f"{station.identity}: Internal error"
     Station.objects.update(status="Available", error_code="NoError")
     look(310)
     assert look(370) == []

@@ -1,4 +1,4 @@
-"""What the demo's operator does: roll out firmware, look at a failed wave, reboot a station."""
+"""What the demo's operator does: reads configurations, rolls out firmware, reboots a station."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import base64
 import datetime as dt
 import logging
 import random
+from collections.abc import Awaitable, Callable
 
 from channels.db import database_sync_to_async
 from cryptography import x509
@@ -26,46 +27,81 @@ from stations import commands
 from stations.models import Station
 from stations.simulator.fleet import Member
 from stations.simulator.model import Fate
+from stations.simulator.scenarios import FAULTS
 
 log = logging.getLogger(__name__)
 
 IMAGE_BYTES = 400_000
-FIRST_AFTER_S, THINK_S, NEXT_AFTER_S = 15, 150, 900
-REBOOT_S = (120, 300)
+# Seconds after the stations are there. The first minute is crowded on purpose.
+READ_S, ROLL_OUT_S, REBOOT_S, FAULT_S, GUESTS_S = 1, 2, 4, 6, 10
+FAULT_LASTS_S = 25
+THINK_S, NEXT_CAMPAIGN_S = 150, 900  # with a failed wave; between two campaigns
+REBOOTS_S, RETRY_S = (120, 300), 5
 
 
 async def direct(members: list[Member], url: str, number: int) -> None:
     """Work until cancelled, with guests coming and going. An error is logged, the work goes on."""
+    await asyncio.gather(*(member.station.accepted.wait() for member in members))
+    draw = random.Random(number)  # noqa: S311  a story, to be repeatable
     async with asyncio.TaskGroup() as group:
-        group.create_task(_for_ever(lambda: _roll_out(members), FIRST_AFTER_S, NEXT_AFTER_S))
-        draw = random.Random(number)  # noqa: S311  a story, to be repeatable
+        group.create_task(_work(READ_S, _read_configurations))
+        group.create_task(_work(ROLL_OUT_S, lambda: _roll_out(members)))
+        group.create_task(_work(REBOOT_S, lambda: _reboot(draw)))
+        group.create_task(_work(FAULT_S, lambda: _break(members)))
         if settings.PAYMENT_SANDBOX:
-            group.create_task(visitors.come_and_go(url, random.Random(number)))  # noqa: S311
-        group.create_task(_for_ever(lambda: _reboot(draw), 60, REBOOT_S[0], REBOOT_S[1], draw))
+            guests = random.Random(number)  # noqa: S311
+            group.create_task(visitors.come_and_go(url, guests, after_s=GUESTS_S))
 
 
-async def _for_ever(
-    work: object, first_s: float, least_s: float, most_s: float | None = None,
-    draw: random.Random | None = None,
-) -> None:  # fmt: skip
-    await asyncio.sleep(first_s)
-    while True:
+async def _work(first_s: float, turn: Callable[[], Awaitable[float | None]]) -> None:
+    """Do `turn` again and again; it returns after how many seconds, None ends it."""
+    pause: float | None = first_s
+    while pause is not None:
+        await asyncio.sleep(pause)
         try:
-            await work()  # type: ignore[operator]
+            pause = await turn()
         except Exception:
             log.exception("The demo's operator stumbled.")
-        pause = least_s if most_s is None or draw is None else draw.uniform(least_s, most_s)
-        await asyncio.sleep(pause)
+            pause = RETRY_S
+
+
+# --- configuration and faults --------------------------------------------------------------------
+
+
+async def _read_configurations() -> None:
+    """Ask every station for its settings that has never told them."""
+    await database_sync_to_async(_order_readings)()
+
+
+def _order_readings() -> None:
+    for station in Station.objects.filter(variables=None, connected=True).order_by("identity"):
+        if station.version == "1.6":
+            commands.send(station, "get_configuration")
+        else:
+            commands.send(station, "get_report", base="FullInventory")
+
+
+async def _break(members: list[Member]) -> None:
+    """Let a residual current trip a connector, and somebody put it right: an incident that heals.
+
+    Later faults are the station's own (the scenario `faulty`), of kinds that need five minutes
+    before anybody is told.
+    """
+    lives = {post.identity: post.life for post in POSTS}
+    victim = next(one.station for one in members if lives[one.station.identity] == "faulty")
+    victim.fault(1, FAULTS[0])
+    await asyncio.sleep(FAULT_LASTS_S)
+    victim.clear_fault(1)
 
 
 # --- firmware ------------------------------------------------------------------------------------
 
 
-async def _roll_out(members: list[Member]) -> None:
+async def _roll_out(members: list[Member]) -> float:
     """One campaign from start to end: a wave fails, somebody looks, it goes on."""
     campaign = await database_sync_to_async(_campaign)()
     while True:
-        await asyncio.sleep(5)
+        await asyncio.sleep(2)
         state = await database_sync_to_async(_state)(campaign)
         if state in Campaign.State.terminal():
             break
@@ -77,6 +113,7 @@ async def _roll_out(members: list[Member]) -> None:
     fates = {post.identity: Fate(post.fate) for post in POSTS}
     for member in members:
         member.station.fate = fates[member.station.identity]
+    return NEXT_CAMPAIGN_S
 
 
 def _campaign() -> Campaign:
@@ -92,8 +129,8 @@ def _campaign() -> Campaign:
         waves=["1", "50%", "100%"],
         concurrency=4,
         site_concurrency=2,
-        bake_s=5,
-        probation_s=10,
+        bake_s=3,
+        probation_s=4,
         max_attempts=1,
         retry_s=30,
         install_timeout_s=240,
@@ -149,21 +186,22 @@ def _go_on(campaign: Campaign) -> None:
     """Somebody looked: one station's flash was worn, the release is fine."""
     campaign.refresh_from_db()
     if campaign.state == Campaign.State.PAUSED:
-        Campaign.objects.filter(pk=campaign.pk).update(max_failures_percent=50)
         campaigns.resume(campaign, "One station's flash memory was worn; the release is fine.")
 
 
 # --- reboots -------------------------------------------------------------------------------------
 
 
-async def _reboot(draw: random.Random) -> None:
+async def _reboot(draw: random.Random) -> float:
     """Order some connected station without a session to reboot."""
-    await database_sync_to_async(_order_reboot)(draw)
+    ordered = await database_sync_to_async(_order_reboot)(draw)
+    return draw.uniform(*REBOOTS_S) if ordered else RETRY_S
 
 
-def _order_reboot(draw: random.Random) -> None:
+def _order_reboot(draw: random.Random) -> bool:
     able = Station.objects.filter(connected=True).exclude(sessions__stopped_at=None)
     able = able.exclude(model=PILLAR.model)  # those are being updated
     stations = list(able.order_by("identity"))
     if stations:
         commands.send(draw.choice(stations), "reset", hard=False, expires_in_s=60)
+    return bool(stations)

@@ -273,6 +273,7 @@ class Past:
 
     def _leave(self, post: Post) -> Callable[[datetime], None]:
         def closed(now: datetime) -> None:
+            presence.write_seen([presence.Seen(self.ids[post.identity], now)])
             fact = presence.Closed(self.ids[post.identity], self.epochs[post.identity], now, 1006)
             presence.write_closed([fact])
 

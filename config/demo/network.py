@@ -25,6 +25,7 @@ PACES = {
     WALL: Pace(stay_s=(180, 600), free_s=(20, 120)),
 }
 SAMPLE_S = 10
+BOOT_S, INSTALL_S = 4.0, 8.0  # quick, so that a visitor sees a whole update
 
 
 def members(url: str, seed: int) -> list[fleet.Member]:
@@ -92,6 +93,8 @@ def member(post: Post, url: str, seed: int, firmware: str | None = None) -> flee
         seed=seed,
         fate=Fate(post.fate),
         reconnect_s=0.5,
+        boot_s=BOOT_S,
+        install_s=INSTALL_S,
     )
     station.configuration.set("MeterValueSampleInterval", str(SAMPLE_S))
     scenario = SCENARIOS[post.life]

@@ -122,7 +122,7 @@ BLOCKED_TAG = "04DEADBEEF0001"  # a lost card
 
 
 def tariff(key: str, words: str, vat: float, elements: list[dict[str, Any]]) -> dict[str, Any]:
-    """An OCPI 2.2.1 tariff object."""
+    """An OCPI 2.3.0 tariff object whose prices include the tax: what a driver reads and pays."""
     for element in elements:
         for part in element["price_components"]:
             part.setdefault("vat", vat)
@@ -132,6 +132,7 @@ def tariff(key: str, words: str, vat: float, elements: list[dict[str, Any]]) -> 
         "party_id": "DMO",
         "id": key,
         "currency": "EUR",
+        "tax_included": "YES",
         "tariff_alt_text": [{"language": "en", "text": words}],
         "elements": elements,
         "last_updated": "2026-01-01T00:00:00Z",
@@ -147,33 +148,25 @@ TARIFFS = (
     tariff(
         "city-ac", "City AC", 19.0,
         [
-            {"price_components": [part("ENERGY", 0.45)]},
-            {
-                "price_components": [part("PARKING_TIME", 3.0, 60)],
+            {"price_components": [part("ENERGY", 0.49)]},
+            {  # 0.10 a minute once a place has been taken for four hours
+                "price_components": [part("PARKING_TIME", 6.0, 60)],
                 "restrictions": {"min_duration": 14_400},
             },
         ],
     ),
     tariff(
         "fast-dc", "Fast DC", 23.0,
-        [
-            {
-                "price_components": [
-                    part("FLAT", 0.50),
-                    part("ENERGY", 0.59),
-                    part("PARKING_TIME", 6.0, 60),
-                ]
-            }
-        ],
+        [{"price_components": [part("ENERGY", 0.59), part("PARKING_TIME", 12.0, 60)]}],
     ),
     tariff(
         "harbour", "Harbour", 25.5,
         [
             {
-                "price_components": [part("ENERGY", 0.29)],
+                "price_components": [part("ENERGY", 0.39)],
                 "restrictions": {"start_time": "22:00", "end_time": "06:00"},
             },
-            {"price_components": [part("ENERGY", 0.41)]},
+            {"price_components": [part("ENERGY", 0.49)]},
         ],
     ),
 )  # fmt: skip

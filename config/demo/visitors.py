@@ -23,10 +23,10 @@ CARDS = ("pm_card_visa",) * 8 + ("pm_card_visa_chargeDeclined",)
 REFUND_SHARE = 0.2
 
 
-async def come_and_go(url: str, draw: random.Random) -> None:
+async def come_and_go(url: str, draw: random.Random, *, after_s: float) -> None:
     """One guest after the other, until cancelled."""
     number = 0
-    await asyncio.sleep(10)
+    await asyncio.sleep(after_s)
     while True:
         number += 1
         try:

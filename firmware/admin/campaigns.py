@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -91,9 +92,12 @@ class CampaignAdmin(StaffAdmin):
     resume = _verb(
         "resume",
         gettext_lazy("Resume"),
-        gettext_lazy("Go on with the open wave."),
+        gettext_lazy(
+            "Go on with the open wave. Its failures so far are accepted; the next holds it again."
+        ),
         "play_arrow",
         "success",
+        ask=True,
     )
     pause = _verb(
         "pause",
@@ -190,7 +194,7 @@ class CampaignAdmin(StaffAdmin):
         campaign = self.get_object(request, object_id)
         there = campaign
         try:
-            if verb in ("pause", "brake", "stop"):
+            if verb in ("pause", "resume", "brake", "stop"):
                 getattr(campaigns, verb)(campaign, reason)
             elif verb == "reverse":
                 there = campaigns.reverse(campaign, by=request.user)  # type: ignore[arg-type]
@@ -199,8 +203,8 @@ class CampaignAdmin(StaffAdmin):
         except (campaigns.CampaignError, NotAllowed) as error:
             messages.error(request, str(error))
         else:
-            there.refresh_from_db()
-            messages.success(request, f"{there}: {there.get_state_display()}.")
+            if there == campaign:  # the open cockpit shows it by itself, and goes on being true
+                return HttpResponse('<div id="dialog-form" x-init="openModal = false"></div>')
         response = HttpResponse()
         response["HX-Redirect"] = reverse("admin:firmware_campaign_change", args=[there.pk])
         return response
@@ -272,12 +276,14 @@ class CampaignAdmin(StaffAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the cockpit."""
+        """Show the cockpit, its buttons in it: what may be done changes while one looks."""
         campaign = self.get_object(request, object_id)
         seen = cockpit(campaign, request) if campaign else {}
-        return super().change_view(  # type: ignore[no-any-return]
-            request, object_id, form_url, seen | (extra_context or {})
-        )
+        context = seen | (extra_context or {})
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            response.context_data["buttons"] = response.context_data.pop("actions_detail", [])
+        return response
 
     @described(gettext_lazy("state"), order="state")
     def state_chip(self, campaign: Campaign) -> SafeString:

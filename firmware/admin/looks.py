@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from firmware import failures
 from firmware.models import (
     ACTIVE,
     BAD,
@@ -23,13 +24,16 @@ CAMPAIGN_TONES: dict[str, str] = {
 }
 
 
+GOOD = (UpdateJob.State.SUCCEEDED, UpdateJob.State.ALREADY_CURRENT)
+
+
 def job_tone(state: str) -> str:
     """Return the colour of a job's state."""
     if state in BAD:
         return "red"
     if state in ACTIVE:
         return "blue"
-    if state in (UpdateJob.State.SUCCEEDED, UpdateJob.State.ALREADY_CURRENT):
+    if state in GOOD:
         return "green"
     return "amber" if state == UpdateJob.State.RETRY_WAIT else "grey"
 
@@ -73,6 +77,7 @@ def cockpit(campaign: Campaign, request: HttpRequest) -> dict[str, Any]:
             "tone": job_tone(job.state),
             "share": min(100, 100 * job.bytes_sent // job.image.size) if job.image.size else 0,
             "events": list(job.events.all()),
+            "failure": failures.words(job.failure) if job.state not in GOOD else "",
         }
         for job in jobs
     ]

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
+from firmware import failures
 from firmware.admin.looks import job_tone
 from firmware.models import (
     UpdateJob,
@@ -35,7 +36,7 @@ class UpdateJobAdmin(Facts, StaffAdmin):
     @described(gettext_lazy("state"), order="state")
     def state_chip(self, job: UpdateJob) -> SafeString:
         """State in colour and words."""
-        return chip(job.get_state_display(), job_tone(job.state), title=job.failure)
+        return chip(job.get_state_display(), job_tone(job.state), title=failures.words(job.failure))
 
     @described(gettext_lazy("target"), order="image__version")
     def target(self, job: UpdateJob) -> str:

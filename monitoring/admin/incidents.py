@@ -20,6 +20,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from monitoring import incidents
 from monitoring.grouping import UNRESOLVED
 from monitoring.models import Alert, Incident, Severity
+from monitoring.playbooks import PLAYBOOKS
+from monitoring.rules import RULES
 from stations.admin import timeline
 from stations.admin.base import Facts, StaffAdmin, described, in_scope, section
 from stations.admin.filters import SiteFilter
@@ -79,7 +81,7 @@ class IncidentAdmin(Facts, StaffAdmin):
     site_path = "site"
     live = "incidents"
     list_display = (
-        "severity_chip", "what", "where", "state_chip", "opened", "lasted", "owner", "healed"
+        "severity_chip", "what", "state_chip", "opened", "lasted", "owner", "healed", "where"
     )  # fmt: skip
     list_display_links = ("what",)
     list_select_related = ("site", "station", "assigned_to")
@@ -110,10 +112,10 @@ class IncidentAdmin(Facts, StaffAdmin):
         """The summary."""
         return incident.summary
 
-    @described(gettext_lazy("where"), order="station__identity")
+    @described(gettext_lazy("where"), order="site__name")
     def where(self, incident: Incident) -> str:
-        """Station or site."""
-        return str(incident.station or incident.site or _("Fleet"))
+        """The site; the summary names the station."""
+        return str(incident.site or incident.station or _("Fleet"))
 
     @described(gettext_lazy("state"), order="state")
     def state_chip(self, incident: Incident) -> SafeString:
@@ -246,6 +248,11 @@ def staff() -> "QuerySet[User]":
     return User.objects.filter(is_staff=True, is_active=True).order_by("email")
 
 
+def playbook_title(key: str) -> str:
+    """Return a playbook's name for staff."""
+    return PLAYBOOKS[key].title if key in PLAYBOOKS else key
+
+
 def severity_chip(severity: int) -> SafeString:
     """Return a severity in colour and words."""
     known = Severity(severity)
@@ -281,12 +288,16 @@ def page(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         "may_handle": user.has_perm("monitoring.handle_incident"),
         "people": staff(),
         "alerts": [
-            (alert, chip(alert.get_state_display(), ALERT_TONES.get(alert.state, "grey")))
+            (
+                alert,
+                chip(alert.get_state_display(), ALERT_TONES.get(alert.state, "grey")),
+                RULES[alert.rule].description if alert.rule in RULES else "",
+            )
             for alert in alerts
         ],
         "actions": sorted({a.evidence["action"] for a in alerts if a.evidence.get("action")}),
         "runs": [
-            (run, chip(run.get_state_display(), RUN_TONES[run.state]))
+            (run, chip(run.get_state_display(), RUN_TONES[run.state]), playbook_title(run.playbook))
             for run in incident.runs.prefetch_related("steps").order_by("-pk")[:20]
         ],
         "notices": incident.notices.select_related("contact").order_by("-pk")[:50],

@@ -151,7 +151,14 @@ class SilenceAdmin(StaffAdmin):
     ) -> Any:
         """Offer the rules by name."""
         form = super().get_form(request, obj, change=change, **kw)
-        return _choices(form, "rule", [("", _("Every rule")), *((key, key) for key in RULES)])
+        return _choices(
+            form,
+            "rule",
+            [
+                ("", _("Every rule")),
+                *((rule.key, f"{rule.key}: {rule.description}") for rule in RULES.values()),
+            ],
+        )
 
     def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:
         """Keep who did it."""

@@ -42,7 +42,7 @@ def _faulted(context: Context, *, safety: bool) -> Iterator[Finding]:
         )
         if fault.is_safety is not safety:
             continue
-        code = connector.vendor_error_code or connector.error_code
+        code = connector.vendor_error_code
         yield Finding(
             _("%(connector)s: %(fault)s") % {"connector": connector, "fault": fault.name}
             + (f" ({code})" if code and code != fault.name else ""),

@@ -13,7 +13,14 @@ from monitoring.dashboard import doing
 from monitoring.models import Session
 from stations.admin import frames, orders, timeline
 from stations.admin.base import duration, kw, kwh, sections
-from stations.looks import command_chip, connector_tone, presence, station_state_chip, status_now
+from stations.looks import (
+    command_chip,
+    connector_tone,
+    plain,
+    presence,
+    station_state_chip,
+    status_now,
+)
 from stations.models import Command, Connector, Station, Variable
 
 TABS = (
@@ -92,7 +99,7 @@ def _now(request: HttpRequest, station: Station) -> dict[str, Any]:
                 "energy": kwh(session.energy_wh) if session else "",
                 "power": kw(session.power_w) if session else "",
                 "for": duration(session.started_at, session.stopped_at) if session else "",
-                "fault": one.error_code if one.error_code not in ("", "NoError") else "",
+                "fault": plain(one.error_code) if one.error_code not in ("", "NoError") else "",
             }
             for one in connectors
         ],

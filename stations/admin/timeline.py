@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from stations.commands import COMMANDS
+from stations.looks import plain
 from stations.models import Command, Connector, Entry, Station
 
 PAGE = 60
@@ -142,7 +143,7 @@ def _status(news: Entry) -> str:
     word = Connector.Status(status).label if status in Connector.Status.values else status
     text = _("%(where)s: %(status)s") % {"where": _where(news), "status": word}
     error = news.data.get("error_code") or ""
-    return f"{text} ({error})" if error not in ("", "NoError") else text
+    return f"{text} ({plain(error)})" if error not in ("", "NoError") else text
 
 
 @sentence("station.connected", icon="link", tone="green")
@@ -250,12 +251,12 @@ def _corrected(news: Entry) -> str:
 
 @sentence("firmware.status_reported", icon="system_update")
 def _firmware(news: Entry) -> str:
-    return _("Firmware: %(status)s") % {"status": news.data.get("status", "?")}
+    return _("Firmware: %(status)s") % {"status": plain(news.data.get("status", "?"))}
 
 
 @sentence("log.status_reported", icon="description")
 def _log(news: Entry) -> str:
-    return _("Log upload: %(status)s") % {"status": news.data.get("status", "?")}
+    return _("Log upload: %(status)s") % {"status": plain(news.data.get("status", "?"))}
 
 
 @sentence("security.event_reported", icon="security", tone="amber")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stations.simulator")
 
-INSTALL_S = 30.0
 STAY_AWAY_S = 10.0**9  # a bricked charge point: for as long as anybody looks
 
 
@@ -133,7 +132,7 @@ async def _install(station: Station, update: Update, image: bytes) -> None:
     for connector in station.connectors.values():
         if connector.status == Status.AVAILABLE:
             station.set_status(connector, Status.UNAVAILABLE)
-    await station.clock.sleep(INSTALL_S)
+    await station.clock.sleep(station.install_s)
     fate = station.fate
     if fate == Fate.INSTALLATION_FAILED:
         _restore(station)

@@ -19,6 +19,7 @@ FAULTS = [
     Fault("ConnectorLockFailure", "E415", "the lock does not close"),
     Fault("PowerMeterFailure", "E520", "no answer from the meter"),
 ]
+FAULT_S = (60, 900)  # some pass before anybody need know, most do not
 AC_CARS_W = (3_700.0, 7_400.0, 11_000.0, 22_000.0)
 DC_CARS_W = (50_000.0, 100_000.0, 150_000.0, 250_000.0)
 
@@ -114,7 +115,7 @@ async def faulty(station: Station, tags: list[str], pace: Pace) -> None:
                 continue
             number = draw.choice(list(station.connectors))
             station.fault(number, draw.choice(FAULTS))
-            await clock.sleep(draw.uniform(60, 300))
+            await clock.sleep(draw.uniform(*FAULT_S))
             station.clear_fault(number)
 
     async with asyncio.TaskGroup() as group:

@@ -37,6 +37,7 @@ log = logging.getLogger("stations.simulator")
 
 DIALECTS: dict[str, type[Dialect]] = {"1.6": V16, "2.0.1": V201, "2.1": V21}
 BOOT_S = 20.0  # from power-on to the first frame
+INSTALL_S = 30.0  # how long a firmware update is written
 
 
 class Station:
@@ -66,6 +67,8 @@ class Station:
         autonomous: bool = True,
         auto_boot: bool = True,
         reconnect_s: float = 1.0,
+        boot_s: float = BOOT_S,
+        install_s: float = INSTALL_S,
         answer_s: float = 30.0,
         observer: Callable[[str, list[Any]], None] | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Station:
         self.random = random.Random(f"{seed}:{identity}")  # noqa: S311  a simulation, to be repeatable
         self.quirks = quirks or Quirks()
         self.fate = fate
+        self.boot_s, self.install_s = boot_s, install_s
         self.clock = clock or Clock(never_set=self.quirks.never_set_clock)
         self.autonomous, self.reconnect_s, self.observer = autonomous, reconnect_s, observer
         if isinstance(connectors, int):
@@ -176,11 +180,12 @@ class Station:
         """Boot now, where `auto_boot` was False."""
         self._boot_asked.set()
 
-    def restart(self, reason: str, *, away_s: float = BOOT_S) -> None:
-        """Reboot: the socket goes, and after `away_s` the charge point boots with `reason` (2.x
-        words).
+    def restart(self, reason: str, *, away_s: float | None = None) -> None:
+        """Reboot: the socket goes, and after `away_s` (default `boot_s`) the charge point boots
+        with `reason` (2.x words).
         """
-        self.booted, self.boot_reason, self._rest_s = False, reason, away_s
+        self.booted, self.boot_reason = False, reason
+        self._rest_s = self.boot_s if away_s is None else away_s
         self.accepted.clear()
         if self.link is not None:
             self.link.drop()
