@@ -220,7 +220,7 @@ def booted(station: Station, version: str, previous: str, at: datetime | None = 
     if job is not None and at is not None and job.grants.filter(created_at__gt=at).exists():
         return
     if job is None:
-        if previous and version and images.normalise(previous) != images.normalise(version):
+        if changed(previous, version):
             with transaction.atomic():
                 journal.record("firmware.changed_outside", station, was=previous, now=version)
         return
@@ -235,6 +235,12 @@ def booted(station: Station, version: str, previous: str, at: datetime | None = 
         move(job, State.FAILED, Source.OCPP, text, failure="reverted")
     else:
         note(job, Source.OCPP, f"booted with {version} in the middle of it")
+
+
+def changed(previous: str, version: str) -> bool:
+    """Tell whether a boot shows another firmware than the one before."""
+    differ = images.normalise(previous) != images.normalise(version)
+    return bool(previous and version) and differ
 
 
 def _quarantined(station: Station, version: str) -> UpdateJob | None:

@@ -1,10 +1,11 @@
 """Firmware's reactions to news, and the tick that drives campaigns."""
 
 from celery import shared_task
+from django.db.models import Exists, OuterRef
 
 from firmware import campaigns, jobs
-from firmware.models import UpdateJob
-from stations.models import Command, Entry
+from firmware.models import ACTIVE, UpdateJob
+from stations.models import Command, Entry, Station
 
 
 @shared_task(name="firmware.tasks.tick")
@@ -44,9 +45,21 @@ def on_status(entry_id: int) -> None:
 
 @shared_task(name="firmware.tasks.on_boot")
 def on_boot(entry_id: int) -> None:
-    """Take a BootNotification's firmware version."""
-    entry = Entry.objects.select_related("station").get(pk=entry_id)
-    if entry.station:
-        version = entry.data.get("firmware") or ""
-        previous = entry.data.get("previous_firmware") or ""
-        jobs.booted(entry.station, version, previous, entry.at)
+    """Take a BootNotification's firmware version. A storm boots thousands: one query says whether
+    anything waits for this one.
+    """
+    waiting = UpdateJob.objects.filter(
+        station=OuterRef("station"), state__in=[*ACTIVE, UpdateJob.State.QUARANTINED]
+    )
+    news = (
+        Entry.objects.filter(pk=entry_id, station__isnull=False)
+        .annotate(waiting=Exists(waiting))
+        .values_list("station", "data", "at", "waiting")
+        .first()
+    )
+    if news is None:
+        return
+    station_id, data, at, awaited = news
+    version, previous = data.get("firmware") or "", data.get("previous_firmware") or ""
+    if awaited or jobs.changed(previous, version):
+        jobs.booted(Station.objects.get(pk=station_id), version, previous, at)

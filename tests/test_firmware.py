@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.test import AsyncClient
 from django.utils import timezone
 
-from firmware import campaigns, downloads, images, jobs
+from firmware import campaigns, downloads, images, jobs, tasks
 from firmware.models import Campaign, DownloadGrant, FirmwareImage, JobEvent, UpdateJob
 from monitoring.models import Incident, MaintenanceWindow
+from stations import journal
 from stations.models import Command, Connector, Entry, Station
 from tests import make
 
@@ -173,6 +175,34 @@ def test_late_news_of_a_boot_before_the_order_says_nothing_of_the_update() -> No
     assert job_of(station).state == S.INSTALLING
     jobs.booted(station, "1.0", "1.0", timezone.now())
     assert (job_of(station).state, job_of(station).failure) == (S.FAILED, "reverted")
+
+
+def booted(station: Station, now: str, before: str) -> int:
+    with transaction.atomic():
+        return journal.record("station.booted", station, firmware=now, previous_firmware=before).pk
+
+
+def test_a_boot_that_nothing_waits_for_is_one_query(django_assert_num_queries: Any) -> None:
+    station, other = charger(), charger()
+    running(other)
+    entries = [booted(station, "1.0", "1.0"), booted(station, "1.0", ""), booted(station, "", "1")]
+    for entry in entries:
+        with django_assert_num_queries(1):
+            tasks.on_boot(entry)
+    with django_assert_num_queries(1):
+        tasks.on_boot(10**9)
+    assert not Entry.objects.filter(kind="firmware.changed_outside").exists()
+
+
+def test_a_boot_that_something_waits_for_reaches_its_job() -> None:
+    station, outsider = charger(), charger()
+    running(station)
+    tick(2)
+    jobs.command_finished(job_of(station), "accepted", "", "Accepted")
+    tasks.on_boot(booted(station, "2.0", "1.0"))
+    assert job_of(station).state == S.PROBATION
+    tasks.on_boot(booted(outsider, "1.7", "1.0"))
+    assert Entry.objects.get(kind="firmware.changed_outside").station == outsider
 
 
 def test_installed_with_the_old_version_is_no_success() -> None:
