@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import connections
 
 from config.celery import app as celery_app
+from stations import writer
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ PING_INTERVAL_S = 30.0  # keeps mobile networks' address translation open
 PEER_GONE_S = 60
 DRAIN_S = 1  # what requests and streams in flight get on shutdown
 GONE_AFTER_S = 2.7  # whatever still runs then is left behind
+FAREWELL_S = 0.5  # what closed sockets get to note that they are gone
+FLUSH_S = 1.0  # what the writer gets to commit what is queued
 WORKER_THREADS = 4
 
 
@@ -156,8 +159,22 @@ async def _serve(sock: socket.socket, tasks: Tasks | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     await web.serve(sockets=[sock])
+    await _flushed()
     for thread in ending:
         await asyncio.to_thread(thread.join)
+
+
+async def _flushed() -> None:
+    """Let the closed sockets note their end, then write what is queued and stop the writer.
+
+    In this order: a call that was read is committed or stays unanswered, and the rows say that
+    the chargers are gone. A database that hangs holds nobody up: the deadline of the end does.
+    """
+    mine = asyncio.current_task()
+    left = [task for task in asyncio.all_tasks() if task is not mine]
+    if left:
+        await asyncio.wait(left, timeout=FAREWELL_S)
+    await asyncio.to_thread(writer.stop, FLUSH_S)
 
 
 def serve(sock: socket.socket, with_tasks: bool) -> None:

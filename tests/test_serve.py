@@ -1,9 +1,12 @@
 """The runner: starts at once, says what is wrong in one sentence, and leaves nothing behind."""
 
+import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import websockets
 from django.contrib.auth import authenticate
 from django.test import Client
 
@@ -64,6 +68,58 @@ def test_an_open_event_stream_does_not_hold_up_the_end(start: Start) -> None:
             began = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - began < 3
+
+
+@pytest.mark.slow
+def test_what_chargers_were_told_is_kept_and_they_are_gone_when_the_process_ends(
+    start: Start,
+) -> None:
+    """Sockets get 1012, then the writer is flushed, then the process leaves: within 3 s."""
+    server = start(OCPP_UNKNOWN_STATIONS="accept")
+
+    async def storm() -> tuple[int, set[int], float]:
+        sockets = [await connect(f"{server.ocpp_url}CP{n}") for n in range(30)]
+        tasks = [asyncio.create_task(talk(socket, n)) for n, socket in enumerate(sockets)]
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        code = await asyncio.to_thread(server.stop)
+        took = time.monotonic() - began
+        assert code == 0
+        answered = await asyncio.gather(*tasks)
+        return sum(answered), {socket.close_code for socket in sockets}, took
+
+    answered, codes, took = asyncio.run(storm())
+    assert answered > 30
+    assert codes == {1012}
+    assert took < 3
+    with sqlite3.connect(server.log.parent / "csms.sqlite3") as rows:
+        kept = rows.execute(
+            "SELECT COUNT(*) FROM stations_message WHERE action = 'Heartbeat' AND answer <> ''"
+        ).fetchone()[0]
+        connected = rows.execute("SELECT COUNT(*) FROM stations_station WHERE connected").fetchone()
+    assert kept >= answered
+    assert connected == (0,)
+    assert "Traceback" not in server.output
+    assert "could not be noted" not in server.output
+
+
+def connect(url: str) -> Any:
+    return websockets.connect(url, subprotocols=[websockets.Subprotocol("ocpp1.6")])
+
+
+async def talk(socket: Any, n: int) -> int:
+    """Boot, then Heartbeat without a pause; return how many were answered."""
+    boot = {"chargePointVendor": "Vendor", "chargePointModel": "Model"}
+    await socket.send(json.dumps([2, "boot", "BootNotification", boot]))
+    await socket.recv()
+    answered = 0
+    with contextlib.suppress(websockets.ConnectionClosed):
+        while True:
+            await socket.send(json.dumps([2, f"{n}-{answered}", "Heartbeat", {}]))
+            while json.loads(await socket.recv())[0] == 2:
+                pass  # an order
+            answered += 1
+    return answered
 
 
 @pytest.mark.slow
