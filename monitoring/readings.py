@@ -14,6 +14,7 @@ from monitoring.models import Reading
 from monitoring.rows import Row
 from stations import bulk, journal, live, writer
 
+BEGIN = "Transaction.Begin"
 STALE_AFTER = timedelta(minutes=10)  # a closed session's number used later than this is a mistake
 
 
@@ -40,7 +41,7 @@ def write(facts: Sequence[Sampled]) -> list[int | None]:
         if flags := {word for _, _, _, fact in found for word in fact.flags}:
             row.flag(*flags)
         found.sort(key=lambda one: one[:3])
-        if _continues(row, found[0][0], found[-1][0]):
+        if _continues(row, found):
             _move_on(row, found)
         else:
             again.append(row)
@@ -82,12 +83,19 @@ def remeasure(changed: Iterable[Row]) -> None:
         _replay(by_id[session_id], found)
 
 
-def _continues(row: Row, first: datetime, last: datetime) -> bool:
-    """Tell whether readings from `first` to `last` come after all that the row knows."""
-    return (
-        row.meter_start_mwh is not None
-        and (row.last_reading_at is None or first > row.last_reading_at)
-        and (row.stopped_at is None or last <= row.stopped_at)
+def _continues(row: Row, found: list[tuple[datetime, int, int, Sampled]]) -> bool:
+    """Tell whether these readings, in order, come after all that the row knows.
+
+    Where no start told a register, the streak's own beginning serves, unless one of them says
+    that it is the transaction's begin: that one counts, wherever it stands.
+    """
+    first, last = found[0][0], found[-1][0]
+    if row.meter_start_mwh is None:
+        unknown = row.streak_start_mwh is None and row.last_register_mwh is not None
+        if unknown or any(fact.context == BEGIN for _, _, _, fact in found):
+            return False
+    return (row.last_reading_at is None or first > row.last_reading_at) and (
+        row.stopped_at is None or last <= row.stopped_at
     )
 
 
@@ -109,7 +117,7 @@ def _replay(row: Row, found: list[tuple[Any, ...]]) -> None:
     """Set the row's figures from its readings, which are in order."""
     start = row.meter_start_mwh
     if start is None:
-        begins = [one[1] for one in found if one[6] == "Transaction.Begin" and one[1] is not None]
+        begins = [one[1] for one in found if one[6] == BEGIN and one[1] is not None]
         start = min(begins, default=None)
     believed = [
         register

@@ -44,6 +44,7 @@ class Row:
     closed_at: datetime | None = None
     close_by: datetime | None = None
     meter_stop_mwh: int | None = None
+    streak_start_mwh: int | None = None
     last_register_mwh: int | None = None
     energy_wh: int = 0
     energy_source: str = ""
@@ -93,12 +94,14 @@ class Row:
     def streak(self) -> metering.Streak:
         """Return how far the registers are believed."""
         flags = metering.DERIVED.intersection(self.flags) - _OF_STOP
-        return metering.Streak(self.meter_start_mwh, self.last_register_mwh, flags)
+        start = self.meter_start_mwh
+        start = self.streak_start_mwh if start is None else start
+        return metering.Streak(start, self.last_register_mwh, flags)
 
     def measure(self, streak: metering.Streak) -> None:
         """Set energy and its doubts from `streak` and the stop register."""
         energy = metering.energy(streak, self.meter_stop_mwh)
-        self.last_register_mwh = streak.last_mwh
+        self.streak_start_mwh, self.last_register_mwh = streak.start_mwh, streak.last_mwh
         self.energy_wh, self.energy_source = energy.wh, energy.source
         self.flags = sorted({*self.flags} - metering.DERIVED | energy.flags)
         if self.review in ("", *_REVIEWS_OF_ENERGY):
@@ -111,6 +114,7 @@ COLUMNS = tuple(column.name for column in fields(Row))
 # What readings change; none of it is indexed, so PostgreSQL updates in place (HOT).
 MEASURED = (
     "id",
+    "streak_start_mwh",
     "last_register_mwh",
     "energy_wh",
     "energy_source",

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitoring import bays, readings, sessions
+from monitoring import bays, readings, rows, sessions
 from monitoring.facts import Bay, Start, Stop, Update
 from monitoring.metering import Sampled
 from monitoring.models import Reading, Session
@@ -431,3 +432,45 @@ def test_statuses_of_1_6_become_charging_states(station: Station) -> None:
     put(start(station), bay(station, "Charging", 1), bay(station, "SuspendedEV", 2))
     assert Session.objects.get().charging_state == "SuspendedEV"
     assert Reading.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_long_session_without_a_start_register_is_not_read_again_for_each_reading() -> None:
+    """2.x: a Started that carries no register. Every reading costs what the first one did."""
+    station = make.station()
+    put(start(station, "T1", meter_mwh=None))
+    counts = []
+    for minute in range(1, 30):
+        with CaptureQueriesContext(connection) as queries:
+            put(sample(station, "T1", minute, None if minute < 5 else 1000 + minute))
+        counts.append(len(queries))
+        asked = [one["sql"] for one in queries if "monitoring_reading" in one["sql"]]
+        assert [sql for sql in asked if sql.startswith("SELECT")] == []
+    assert set(counts) == {counts[0]}
+    session = Session.objects.get()
+    assert (session.meter_start_mwh, session.streak_start_mwh) == (None, 1_005_000)
+    assert (session.energy_wh, session.flags) == (24, ["no-begin"])
+
+
+@pytest.mark.django_db
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.permutations(range(8)), st.sampled_from([None, 0, 3]))
+def test_without_a_start_register_the_order_of_readings_does_not_matter(
+    order: list[int], begin: int | None
+) -> None:
+    """What follows from reading to reading is what all readings together say."""
+    registers = [None, 100, 120, 90, 130, None, 150, 170]
+    station = make.station()
+    put(start(station, "T1", meter_mwh=None))
+    context = {begin: "Transaction.Begin"} if begin is not None else {}
+    for n in order:
+        fields = {"context": context[n]} if n in context else {}
+        put(sample(station, "T1", n + 1, registers[n], **fields))
+    session = Session.objects.get(station=station)
+    got = (session.energy_wh, session.last_register_mwh, session.flags, session.energy_source)
+    with transaction.atomic():
+        row = rows.by_id([session.pk])[session.pk]
+        readings.remeasure([row])
+    assert got == (row.energy_wh, row.last_register_mwh, row.flags, row.energy_source)

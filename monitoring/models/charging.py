@@ -70,6 +70,9 @@ class Session(models.Model):
     # energy
     meter_start_mwh = models.BigIntegerField(null=True)
     meter_stop_mwh = models.BigIntegerField(null=True)
+    streak_start_mwh = models.BigIntegerField(  # meter_start, or where the readings began
+        null=True, editable=False
+    )
     last_register_mwh = models.BigIntegerField(null=True)
     energy_wh = models.BigIntegerField(_("energy (Wh)"), default=0)
     energy_source = models.CharField(
