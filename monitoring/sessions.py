@@ -41,6 +41,8 @@ __all__ = [
 REFUSED = "refused-start"
 ORPHAN = "orphan-stop"
 NO_START = "no-start"
+NAMELESS = "nameless-"  # begins the ref of a 2.x transaction that came without an id
+NO_ID = "no-transaction-id"
 CLOCK = "clock"
 BAD_VALUE = "bad-value"
 
@@ -162,6 +164,8 @@ def _begin(row: Row, fact: Start, verdict: Verdict) -> None:
     row.see(fact.seq_no)
     if fact.token_uid:
         _identify(row, fact.token_uid, fact.token_type, verdict)
+    if row.ref.startswith(NAMELESS):
+        row.review = row.review or NO_ID
 
 
 def _identify(row: Row, uid: str, kind: str, verdict: Verdict) -> None:
@@ -234,6 +238,7 @@ def _supersede(made: Iterable[Row]) -> None:
 
 def update(facts: Sequence[Update]) -> list[Updated]:
     """Note the progress of 2.x sessions; one never heard of begins here."""
+    facts = _named(facts)
     known = rows.by_ref({(fact.station_id, fact.ref) for fact in facts})
     made = _appear([fact for fact in facts if (fact.station_id, fact.ref) not in known], known)
     verdicts = authorization.decide(
@@ -317,6 +322,7 @@ def _appear(
             started_received_at=fact.received_at,
             meter_start_mwh=None,
             flags=[NO_START],
+            review=NO_ID if fact.ref.startswith(NAMELESS) else "",
         )
         known[row.station_id, row.ref] = row
         made.append(row)
@@ -333,6 +339,7 @@ def stop(facts: Sequence[Stop]) -> list[Stopped]:
 
     A stop of a transaction we do not know makes a session for review: its energy flowed.
     """
+    facts = _named(facts)
     known = rows.by_ref({(fact.station_id, fact.ref) for fact in facts})
     facts = _matched(facts, known)
     made = _appear([fact for fact in facts if (fact.station_id, fact.ref) not in known], known)
@@ -449,6 +456,37 @@ def _matched(facts: Sequence[Stop], known: dict[tuple[int, str], Row]) -> list[S
     orphans = {(f.station_id, refs[id(f)]) for f in lost} - known.keys()
     known.update(rows.by_ref(orphans))
     return [replace(f, ref=refs[id(f)]) if id(f) in refs else f for f in facts]
+
+
+def _named[F: (Update, Stop)](facts: Sequence[F]) -> Sequence[F]:
+    """Give events without a transaction id (2.x E01 broken) the ref of the session they mean.
+
+    That is the EVSE's running one that began without an id too, or the one that a stop of this
+    time has ended already; else a day's one of the EVSE, which waits for review.
+    """
+    lost = [fact for fact in facts if not fact.ref]
+    if not lost:
+        return facts
+    found = Session.objects.filter(
+        station__in={fact.station_id for fact in lost}, ref__startswith=NAMELESS
+    ).order_by("-id")
+    mine = list(found.select_related("connector__evse")[:500])
+    refs = {id(fact): _nameless_ref(fact, mine) for fact in lost}
+    return [replace(f, ref=refs[id(f)]) if id(f) in refs else f for f in facts]
+
+
+def _nameless_ref(fact: Update | Stop, mine: Sequence[Session]) -> str:
+    at = effective(fact.at, fact.received_at)
+    here = [
+        one
+        for one in mine
+        if one.station_id == fact.station_id
+        and (not fact.evse or not one.connector or one.connector.evse.number == fact.evse)
+    ]
+    for one in here:
+        if one.stopped_at is None or (isinstance(fact, Stop) and one.stopped_at == at):
+            return one.ref
+    return f"{NAMELESS}{fact.evse or 0}-{at:%Y%m%d}"
 
 
 writer.lane("starts", 40, start)

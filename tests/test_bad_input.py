@@ -67,12 +67,24 @@ def status(version: str, **changes: Any) -> dict[str, Any]:
 
 UNREADABLE = [
     "not json",
+    "not json, with \0 in it",
     "{}",
     "[2]",
-    '[2, "1", "Heartbeat", {"a": NaN}]',
     "[" * 20_000 + "]" * 20_000,
     '[2, 12, "Heartbeat", {}]',
+    '[2, null, "Heartbeat", {}]',
+    ' [\t2\n, {"id": "1"}, "Heartbeat", {}]',
+    '[2, "", "Heartbeat", {}]',
     f'[2, "{"x" * 37}", "Heartbeat", {{}}]',
+    '[2, "quote\\" and more", "Heartbeat", {"a": NaN}]',
+]
+BROKEN_FURTHER_ON = [
+    '[2, "7", "Heartbeat", {"a": NaN}]',
+    '[2, "7", "Heartbeat", {"a": Infinity}]',
+    '[2, "7", "Heartbeat", {"a": -Infinity}]',
+    '[2, "7", "Heartbeat", {"a": 1e999}]',
+    '[2,"7","StopTransaction",{"transactionId":,"meterStop":1}]',
+    '[2,"7","Heartbeat",{',
 ]
 MISSHAPEN = [
     '[2, "7", "Heartbeat"]',
@@ -87,11 +99,31 @@ async def test_what_cannot_be_read_is_told_so_or_dropped(url, version) -> None:
     async with Bench(url, version) as charger:
         for text in UNREADABLE:
             await charger.send(text)
-            if version == "1.6" and not text.startswith("[2, "):
-                assert await charger.silent(0.1), text
-            else:
+            if version != "1.6":
                 assert (await charger.receive())[:3] == [4, "-1", "RpcFrameworkError"], text
+            elif text.replace("\t", "").startswith(("[2, ", " [2\n")):
+                assert (await charger.receive())[:3] == [4, "-1", "FormationViolation"], text
+            else:
+                assert await charger.silent(0.1), text
             await lives(charger)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_call_whose_payload_is_no_json_is_answered_with_its_id(url, version) -> None:
+    code = "FormationViolation" if version == "1.6" else "RpcFrameworkError"
+    async with Bench(url, version) as charger:
+        for text in BROKEN_FURTHER_ON:
+            await charger.send(text)
+            assert (await charger.receive())[:3] == [4, "7", code], text
+            await lives(charger)
+        await charger.send('[3, "7", {"a": NaN}]')  # an answer: never refused with its own id
+        if version == "1.6":
+            assert await charger.silent()
+        else:
+            assert (await charger.receive())[:3] == [4, "-1", "RpcFrameworkError"]
+        await lives(charger)
+    kept = await db(Message.objects.filter(error__startswith=code).count)()
+    assert kept == len(BROKEN_FURTHER_ON) + (version != "1.6") + (version == "1.6")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -420,6 +452,70 @@ async def test_2_x_events_of_unknown_or_ended_transactions_are_answered(url) -> 
 
 
 # --- quirks --------------------------------------------------------------------------------------
+
+
+def event(kind: str, ref: str, seconds: int, **changes: Any) -> dict[str, Any]:
+    trigger = {"Started": "Authorized", "Updated": "MeterValuePeriodic", "Ended": "StopAuthorized"}
+    context = {"Started": "Transaction.Begin", "Ended": "Transaction.End"}
+    at = f"2026-11-22T10:{seconds // 60:02}:{seconds % 60:02}Z"
+    sample = {
+        "value": 1000.0 + seconds,
+        "measurand": "Energy.Active.Import.Register",
+        "context": context.get(kind, "Sample.Periodic"),
+    }
+    return {
+        "eventType": kind,
+        "timestamp": at,
+        "triggerReason": trigger[kind],
+        "seqNo": seconds,
+        "transactionInfo": {"transactionId": ref},
+        "evse": {"id": 1, "connectorId": 1},
+        "meterValue": [{"timestamp": at, "sampledValue": [sample]}],
+    } | changes
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_a_transaction_id_that_no_database_can_hold_is_refused(url, version) -> None:
+    async with Bench(url, version) as charger, Bench(url, version, "CP2") as other:
+        for ref in ("a\0b", "\0", "line\nbreak", "\x1b[2J"):
+            answers = await asyncio.gather(  # in one batch with another charger's good one
+                charger.call("TransactionEvent", event("Started", ref, 0)),
+                other.call("TransactionEvent", event("Started", f"T{len(ref)}", 0)),
+            )
+            assert answers[0][2] == "PropertyConstraintViolation"
+            assert "transactionId" in answers[0][3]
+            assert answers[1][0] == 3
+        await lives(charger)
+    assert await db(Session.objects.filter(station__identity="CP1").count)() == 0
+    assert await db(Session.objects.filter(station__identity="CP2").count)() == 4
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize("ref", ["", "  "])
+async def test_a_transaction_without_an_id_is_one_session_for_review(url, version, ref) -> None:
+    token = {"idToken": {"idToken": "TAG", "type": "ISO14443"}}
+    events = [
+        event("Started", ref, 0, **token),
+        event("Updated", ref, 60),
+        event("Updated", ref, 120),
+        event("Ended", ref, 180),
+    ]
+    async with Bench(url, version) as charger:
+        for payload in [*events, events[0], events[3]]:  # and two of them resent
+            assert (await charger.call("TransactionEvent", payload))[0] == 3
+    session = await db(Session.objects.get)()
+    assert (session.review, session.state) == ("no-transaction-id", "closed")
+    assert (session.energy_wh, session.token_uid) == (180, "TAG")
+    assert session.ref.startswith("nameless-")
+
+
+async def test_events_without_an_id_or_a_start_are_one_session_for_review(url) -> None:
+    async with Bench(url, "2.0.1") as charger:
+        for payload in (event("Updated", "", 60), event("Updated", "", 90), event("Ended", "", 99)):
+            assert (await charger.call("TransactionEvent", payload))[0] == 3
+    session = await db(Session.objects.get)()
+    assert session.review == "no-transaction-id"
+    assert "no-start" in session.flags
 
 
 def tolerated() -> dict[str, int]:

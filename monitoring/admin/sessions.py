@@ -61,6 +61,10 @@ REVIEWS = {
         "A stop arrived for a start we never saw. Compare the registers with the frames before "
         "releasing it."
     ),
+    "no-transaction-id": gettext_lazy(
+        "The station gave this transaction no id. Check that energy and driver belong together "
+        "before it is billed."
+    ),
     "refused-start": gettext_lazy(
         "The station charged although the token was refused. Decide who pays before releasing it."
     ),

@@ -227,11 +227,11 @@ class Dialect(Delivery):
     ) -> bool:
         """Answer what is no proper frame: in 2.x always, in 1.6 only what looked like a call."""
         if self.link.booted:
-            await self._keep_refused("", message_id, text[:4000], error)
-        if self.version == fastpath.V16:
-            looks_like_call = text.lstrip().startswith("[2,") or text.lstrip().startswith("[2 ")
-            if not looks_like_call or error.code == fastpath.MESSAGE_TYPE:
-                return False
+            kept = text[:4000].replace("\0", "\ufffd")  # no database text can hold it
+            await self._keep_refused("", message_id, kept, error)
+        dropped = not fastpath.looks_like_call(text) or error.code == fastpath.MESSAGE_TYPE
+        if self.version == fastpath.V16 and dropped:
+            return False
         await self.link.send(self._error(message_id, error.code, error.description))
         return False
 

@@ -16,6 +16,7 @@ calls we make and the `@on` decorator. Its slow or wrong parts are not used:
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
@@ -53,9 +54,14 @@ INTERNAL: Final = "InternalError"
 
 _SPELLING_16: Final = {
     FORMAT: "FormationViolation",
+    FRAMEWORK: "FormationViolation",  # 1.6: "not conform the PDU structure"
     OCCURRENCE: "OccurenceConstraintViolation",
     MESSAGE_TYPE: "ProtocolError",
 }
+
+# How a call begins whose text is no JSON further on: its id can still be answered to.
+_CALL_ID: Final = re.compile(r'\s*\[\s*2\s*,\s*"([^"\\\x00-\x1f]{1,36})"\s*,')
+_CALL: Final = re.compile(r"\s*\[\s*2\s*,")
 
 # What each kind of schema error means (Part 4 §4.3): a property too many or a payload that is no
 # object is a matter of format, a count is occurrence, a kind of value is type, the rest is value.
@@ -132,7 +138,10 @@ def read(text: str, version: str) -> Frame:
     try:
         message = orjson.loads(text)
     except (ValueError, UnicodeError):
-        raise Unreadable(FRAMEWORK, "not valid JSON") from None
+        begins = _CALL_ID.match(text)
+        if begins is None:
+            raise Unreadable(FRAMEWORK, "not valid JSON") from None
+        raise Violation(FRAMEWORK, "not valid JSON", begins[1]) from None
     if type(message) is not list or len(message) < 2:
         raise Unreadable(FRAMEWORK, "not an array of a message type, an id and more")
     kind, message_id = message[0], message[1]
@@ -143,12 +152,10 @@ def read(text: str, version: str) -> Frame:
     length = len(message)
     if kind == CALL or (kind == SEND and version == V21):
         if length != 4:
-            code = FORMAT if version == V16 else FRAMEWORK
-            raise Violation(code, "a call has exactly four elements", message_id)
+            raise Violation(FRAMEWORK, "a call has exactly four elements", message_id)
         action, payload = message[2], message[3]
         if type(action) is not str:
-            code = FORMAT if version == V16 else FRAMEWORK
-            raise Violation(code, "the action must be a string", message_id)
+            raise Violation(FRAMEWORK, "the action must be a string", message_id)
         try:
             packed = orjson.dumps(payload).decode()
         except TypeError:
@@ -162,6 +169,11 @@ def read(text: str, version: str) -> Frame:
         details = message[4] if length > 4 and type(message[4]) is dict else {}
         return Frame(kind, message_id, code, [description, details], "")
     raise Violation(MESSAGE_TYPE, "no such message type in this version", message_id)
+
+
+def looks_like_call(text: str) -> bool:
+    """Tell whether a text that could not be read began as a CALL."""
+    return _CALL.match(text) is not None
 
 
 def dumps(payload: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, ClassVar, Final
@@ -13,6 +14,7 @@ from monitoring import metering
 from monitoring.authorization import Verdict
 from monitoring.facts import Start, Stop, Update
 from monitoring.metering import Sampled
+from monitoring.sessions import NAMELESS
 from stations import configuration, journal, live, uploads
 from stations.models import Command
 from stations.ocpp import fastpath, pool
@@ -98,9 +100,10 @@ class V201(Dialect):
     def on_transaction_event(self, payload: Payload, incoming: Incoming) -> Answer:
         """TransactionEvent (E01–E12)."""
         evse = payload.get("evse") or {}
+        ref = _transaction_id(payload)
         readings = moments(
             self.station_id,
-            payload["transactionInfo"]["transactionId"],
+            ref or None,
             evse.get("id"),
             payload.get("meterValue", ()),
             incoming.received_at,
@@ -109,7 +112,7 @@ class V201(Dialect):
         )
         for sampled in readings:
             incoming.add("readings", sampled)
-        lane, fact = self._fact(payload, evse, incoming.received_at, readings)
+        lane, fact = self._fact(payload, ref, evse, incoming.received_at, readings)
         if not fact.offline:
             self.told_time(incoming, fact.at)
         slot = incoming.add(lane, fact)
@@ -125,6 +128,7 @@ class V201(Dialect):
     def _fact(
         self,
         payload: Payload,
+        ref: str,
         evse: Payload,
         received_at: datetime,
         readings: list[Sampled],
@@ -135,7 +139,7 @@ class V201(Dialect):
         at = self._time(payload["timestamp"])
         kind = payload["eventType"]
         common: Payload = {
-            "ref": info["transactionId"],
+            "ref": ref,
             "at": at,
             "received_at": received_at,
             "token_uid": token.get("idToken", ""),
@@ -447,6 +451,25 @@ def _first_refusal(answer: Payload) -> str:
         return str(answer.get("status", "Accepted"))
     statuses = [one["attributeStatus"] for one in results]
     return next((one for one in statuses if one not in ("Accepted", "RebootRequired")), "")
+
+
+def _transaction_id(payload: Payload) -> str:
+    """Return what names the transaction; Violation where it holds what no database text can.
+
+    A station that leaves it empty breaks E01 and still delivers energy: a Started gets a name
+    made of what it says, so that resending it makes no second session. Later events of such a
+    transaction go by its EVSE (`monitoring.sessions.NAMELESS`).
+    """
+    ref: str = payload["transactionInfo"]["transactionId"]
+    if ref.isalnum():
+        return ref
+    if "\ufffd" in ref or not ref.isprintable():  # NUL arrives as U+FFFD
+        where = "transactionInfo/transactionId"
+        raise Violation(fastpath.PROPERTY, f"{where}: control characters are not allowed")
+    if ref.strip() or payload["eventType"] != "Started":
+        return ref.strip()
+    content = f"{payload['timestamp']}/{payload.get('evse')}/{payload.get('idToken')}"
+    return NAMELESS + hashlib.sha256(content.encode()).hexdigest()[:24]
 
 
 def _number(number: int, *, lowest: int) -> int:
