@@ -97,6 +97,8 @@ def server() -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.TRUSTED_PROXIES),
+            forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_graceful_shutdown=DRAIN_S,
         )
     )

@@ -7,6 +7,9 @@ from django.urls import URLPattern, URLResolver, include, path
 from billing.views import stripe_webhook
 from config import signin
 
+handler403 = "billing.portal.errors.forbidden"
+handler404 = "billing.portal.errors.not_found"
+handler500 = "billing.portal.errors.broken"
 admin.site.login = signin.login  # type: ignore[method-assign]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -148,9 +148,8 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def _tls(self, headers: dict[bytes, bytes]) -> bool:
         if self.scope.get("scheme") == "wss":
             return True
-        return headers.get(b"x-forwarded-proto") == b"https" and peer_of(self.scope) in getattr(
-            settings, "TRUSTED_PROXIES", ("127.0.0.1", "::1", "")
-        )
+        trusted = peer_of(self.scope) in settings.TRUSTED_PROXIES
+        return trusted and headers.get(b"x-forwarded-proto") == b"https"
 
     def _version(self, admitted: presence.Admitted) -> tuple[str, str | None]:
         """Return (version to speak, subprotocol to answer): the first offered one we know."""
