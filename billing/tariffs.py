@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -76,6 +77,25 @@ def assign(key: str, target: Station | Site | None) -> TariffAssignment:
 def zone_of(station: Station) -> str:
     """The IANA time zone a station's prices are read in: its site's."""
     return station.site.time_zone if station.site is not None else "UTC"
+
+
+def in_force_at(stations: Iterable[Station], at: dt.datetime) -> dict[int, Tariff]:
+    """Return the tariff in force at `at` by station id, as `in_force` decides: two queries."""
+    assigned = list(TariffAssignment.objects.all())
+    by_station: dict[int | None, str] = {
+        row.station_id: row.key for row in assigned if row.station_id
+    }
+    by_site: dict[int | None, str] = {row.site_id: row.key for row in assigned if row.site_id}
+    default = next((row.key for row in assigned if row.is_default), None)
+    newest: dict[str, Tariff] = {}
+    for tariff in Tariff.objects.all().valid_at(at).order_by("version"):
+        newest[tariff.key] = tariff
+    found = {}
+    for station in stations:
+        key = by_station.get(station.pk) or by_site.get(station.site_id) or default
+        if key in newest:
+            found[station.pk] = newest[key]
+    return found
 
 
 def snapshot_for(station: Station, at: dt.datetime) -> tuple[Tariff, dict[str, Any]] | None:

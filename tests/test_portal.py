@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone, translation
 
 from billing import payments, start
 from billing.models import Charge, Payment, Tariff
-from billing.portal import links, prices
+from billing.portal import limits, links, prices
 from billing.sandbox.engine import Sandbox
 from monitoring.models import Session
 from stations import live
@@ -68,7 +68,7 @@ def test_the_list_takes_the_same_queries_however_many_stations(
     for _ in range(5):
         make.station(connectors=2, public=True, site=site)
     client.get("/")
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(4):
         client.get("/")
 
 
@@ -80,7 +80,7 @@ def test_the_price_stands_on_the_page_before_anything_is_paid(client: Client, bo
     text = page(client, f"/c/{connector.code}")
     table = prices.price_table(Tariff.objects.get().ocpi)
     assert all(row.amount in text for row in table.rows)
-    assert "For example 20 kWh in 30 minutes" in text
+    assert "For example 20 kWh at 22 kW, which takes 55 min" in text
     assert "Pay and start charging" in text
     assert Payment.objects.count() == 0
 
@@ -96,8 +96,10 @@ def test_codes_are_read_in_either_case_and_unknown_ones_are_not_found(client: Cl
     [
         ({"public": False}, {}, "not open to everybody"),
         ({"connected": False}, {}, "offline"),
-        ({}, {"status": "Faulted"}, "not free right now"),
-        ({}, {"status": "Charging"}, "not free right now"),
+        ({}, {"status": "Faulted"}, "has a fault"),
+        ({}, {"status": "Unavailable"}, "switched off"),
+        ({}, {"status": "Reserved"}, "reserved for somebody else"),
+        ({}, {"status": "Charging"}, "Somebody is charging here"),
     ],
 )
 def test_where_nobody_can_start_the_page_says_why_and_takes_no_money(
@@ -140,7 +142,9 @@ def test_pressing_pay_reserves_and_answers_the_secret_and_the_way_back(
     assert (payment.hold_minor, payment.email) == (3000, "a@example.com")
     cookie = answer.cookies[f"session-{connector.code}"]
     assert cookie["httponly"]
-    assert answer.json()["return_url"].endswith(f"/s/{cookie.value}")
+    token, _dot, key = cookie.value.partition(".")
+    assert answer.json()["return_url"].endswith(f"/s/{token}?key={key}")
+    assert payments.by_live_token(token) == payment
 
 
 @pytest.mark.parametrize("cap", [1, 2999, 999_999])
@@ -178,8 +182,30 @@ def test_another_amount_replaces_the_unpaid_reservation(client: Client, box: San
 
 def test_many_attempts_from_one_address_are_paused(client: Client, box: Sandbox) -> None:
     connector = paying.connector()
-    answers = [press_pay(client, connector, cap=1).status_code for _ in range(11)]
-    assert answers[9:] == [400, 429]
+    caps = [3000, 4500] * 6  # another amount is another reservation
+    answers = [press_pay(client, connector, cap=cap).status_code for cap in caps[:11]]
+    assert answers[9:] == [200, 429]
+
+
+def test_mistyped_forms_are_no_attempts(client: Client, box: Sandbox) -> None:
+    connector = paying.connector()
+    wrong = [press_pay(client, connector, email="nobody").status_code for _ in range(15)]
+    assert set(wrong) == {400}
+    assert press_pay(client, connector).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("", ""),
+    ],
+)
+def test_attempts_are_counted_by_the_peers_address(peer: str, counted: str) -> None:
+    request = RequestFactory().get("/", REMOTE_ADDR=peer, HTTP_X_FORWARDED_FOR="198.51.100.1")
+    assert limits.address_of(request) == counted
 
 
 # --- the session ----------------------------------------------------------------------------------
@@ -190,7 +216,7 @@ def paid(client: Client, box: Sandbox) -> tuple[Payment, str]:
     answer = press_pay(client, paying.connector())
     payment = Payment.objects.get()
     paying.control.pay(box, paying.intent_of(payment))
-    url = answer.json()["return_url"].split("testserver")[-1]
+    url = answer.json()["return_url"].partition("?")[0]
     return payment, url[url.index("/s/") :]
 
 
@@ -290,7 +316,7 @@ def test_pages_carry_a_strict_policy_and_keep_their_link_to_themselves(
 
 
 def test_with_a_real_key_only_stripes_own_script_is_let_in(settings: Any) -> None:
-    from billing.portal.guard import policy
+    from billing.portal.policy import policy
 
     settings.PAYMENT_SANDBOX = False
     assert policy(stripe=True)["script-src"][1:] == [

@@ -1,16 +1,64 @@
 """What a driver sends before paying."""
 
+from __future__ import annotations
+
+import re
+
+from babel import Locale
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from billing.models import Payment
+# VAT numbers by their country's prefix, without spaces (EU: Commission's VIES formats).
+VAT_FORMATS = {
+    "AT": r"U\d{8}", "BE": r"[01]\d{9}", "BG": r"\d{9,10}", "CY": r"\d{8}[A-Z]", "CZ": r"\d{8,10}",
+    "DE": r"\d{9}", "DK": r"\d{8}", "EE": r"\d{9}", "EL": r"\d{9}", "ES": r"[A-Z0-9]\d{7}[A-Z0-9]",
+    "FI": r"\d{8}", "FR": r"[A-HJ-NP-Z0-9]{2}\d{9}", "HR": r"\d{11}", "HU": r"\d{8}",
+    "IE": r"\d[A-Z0-9+*]\d{5}[A-Z]{1,2}", "IT": r"\d{11}", "LT": r"(\d{9}|\d{12})",
+    "LU": r"\d{8}", "LV": r"\d{11}", "MT": r"\d{8}", "NL": r"[A-Z0-9+*]{12}", "PL": r"\d{10}",
+    "PT": r"\d{9}", "RO": r"\d{2,10}", "SE": r"\d{12}", "SI": r"\d{8}", "SK": r"\d{10}",
+    "XI": r"(\d{9}|\d{12}|GD\d{3}|HA\d{3})", "GB": r"(\d{9}|\d{12}|GD\d{3}|HA\d{3})",
+    "CHE": r"\d{9}(MWST|TVA|IVA)?", "NO": r"\d{9}(MVA)?", "LI": r"\d{5}",
+}  # fmt: skip
+COUNTRIES = (
+    "AT", "BE", "BG", "CH", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU",
+    "IE", "IS", "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK",
+)  # fmt: skip
+DETAILS = ("company", "vat_id", "street", "postcode", "city", "country")
+
+
+def country_names(language: str) -> list[tuple[str, str]]:
+    """Return the countries an invoice may go to, by name in this language."""
+    names = Locale.parse(language.replace("-", "_")).territories
+    return sorted(((code, names.get(code, code)) for code in COUNTRIES), key=lambda one: one[1])
+
+
+def check_vat_id(text: str) -> str:
+    """Return a VAT number without spaces; raises ValidationError where its form is impossible."""
+    number = re.sub(r"[\s.-]", "", text).upper()
+    for prefix, form in VAT_FORMATS.items():
+        if number.startswith(prefix):
+            if re.fullmatch(form, number.removeprefix(prefix)):
+                return number
+            break
+    raise ValidationError(_("This is no VAT number. Begin with the country: DE123456789."))
 
 
 class PayForm(forms.Form):
-    """The chosen cap (minor units) and, if wanted, an address for the receipt."""
+    """The chosen cap (minor units); if wanted, where the receipt goes and whom it names."""
 
     cap = forms.IntegerField(label=_("Reserve"), min_value=1)
     email = forms.EmailField(label=_("E-mail for the receipt (optional)"), required=False)
+    company = forms.CharField(label=_("Company"), required=False, max_length=120)
+    vat_id = forms.CharField(label=_("VAT number"), required=False, max_length=20)
+    street = forms.CharField(label=_("Street and number"), required=False, max_length=120)
+    postcode = forms.CharField(label=_("Postcode"), required=False, max_length=16)
+    city = forms.CharField(label=_("City"), required=False, max_length=80)
+    country = forms.ChoiceField(
+        label=_("Country"),
+        required=False,
+        choices=[(code, code) for code in ("", *COUNTRIES)],
+    )
 
     def __init__(self, *args: object, caps: list[int], **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
@@ -20,16 +68,30 @@ class PayForm(forms.Form):
         """Only an offered cap."""
         cap: int = self.cleaned_data["cap"]
         if cap not in self.caps:
-            raise forms.ValidationError(_("Choose one of the offered amounts."))
+            raise ValidationError(_("Choose one of the offered amounts."))
         return cap
+
+    def clean_vat_id(self) -> str:
+        """A possible VAT number, or none."""
+        given: str = self.cleaned_data["vat_id"]
+        return check_vat_id(given) if given else ""
+
+    def clean(self) -> None:
+        """An address or a VAT number needs the company it belongs to."""
+        details = self.billing_details()
+        if details and not details.get("company") and "vat_id" not in self.errors:
+            self.add_error(
+                "company", _("Type the company's name for the invoice, or clear the rest.")
+            )
+
+    def billing_details(self) -> dict[str, str]:
+        """Return what was given for the invoice; the country alone says nothing."""
+        given = {name: self.cleaned_data.get(name, "") for name in DETAILS}
+        filled = {name: text for name, text in given.items() if text}
+        return {} if filled.keys() <= {"country"} else filled
 
 
 def caps_for(max_power_w: int, currency_factor: int) -> list[int]:
     """Return the offered caps in minor units, the middle one first choice: AC 30, DC 60."""
     units = (30, 60, 90) if max_power_w >= 50_000 else (15, 30, 45)
     return [unit * currency_factor for unit in units]
-
-
-def cookie_of(payment: Payment) -> str:
-    """Return the name of the cookie that resumes a session from the same QR code."""
-    return f"session-{payment.connector.code}"

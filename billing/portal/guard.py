@@ -1,38 +1,22 @@
 """What every portal page carries: a strict content policy, no referrer, no indexing, the brand."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from django.utils.csp import CSP
+from django.core.exceptions import PermissionDenied
+from django.core.signals import got_request_exception
+from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.csp import csp_override
 
-STRIPE_JS = ("https://js.stripe.com", "https://*.js.stripe.com")
+from billing.portal import errors
+from billing.portal.policy import policy
+
+log = logging.getLogger(__name__)
+
 View = Callable[..., HttpResponse]
-
-
-def policy(*, stripe: bool = False) -> dict[str, Any]:
-    """Return the content security policy of a page (payments notes §5.6)."""
-    rules: dict[str, Any] = {
-        "default-src": [CSP.NONE],
-        "script-src": [CSP.SELF],
-        "style-src": [CSP.SELF],
-        "img-src": [CSP.SELF, "data:"],
-        "font-src": [CSP.SELF],
-        "connect-src": [CSP.SELF],
-        "manifest-src": [CSP.SELF],
-        "form-action": [CSP.SELF],
-        "base-uri": [CSP.NONE],
-        "frame-ancestors": [CSP.NONE],
-    }
-    if stripe and not settings.PAYMENT_SANDBOX:
-        rules["script-src"] = [CSP.SELF, *STRIPE_JS]
-        rules["frame-src"] = [*STRIPE_JS, "https://hooks.stripe.com"]
-        rules["connect-src"] = [CSP.SELF, "https://api.stripe.com"]
-        rules["img-src"] = [CSP.SELF, "data:", "https://*.stripe.com"]
-    return rules
 
 
 def portal_page(*, stripe: bool = False, map: bool = False) -> Callable[[View], View]:
@@ -49,7 +33,7 @@ def portal_page(*, stripe: bool = False, map: bool = False) -> Callable[[View], 
     def mark(view: View) -> View:
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            answer = view(request, *args, **kwargs)
+            answer = _answer(view, request, *args, **kwargs)
             # other sites learn nothing; our own forms still carry the Origin that CSRF asks for
             answer.headers.setdefault("Referrer-Policy", "same-origin")
             answer.headers.setdefault("X-Robots-Tag", "noindex" if not map else "all")
@@ -61,3 +45,17 @@ def portal_page(*, stripe: bool = False, map: bool = False) -> Callable[[View], 
         return csp_override(rules)(page)
 
     return mark
+
+
+def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    """Call the view; what it raises becomes a page for drivers, with DEBUG on too."""
+    try:
+        return view(request, *args, **kwargs)
+    except Http404 as error:
+        return errors.not_found(request, error)
+    except PermissionDenied as error:
+        return errors.forbidden(request, error)
+    except Exception:
+        log.exception("The page %s failed.", getattr(request.resolver_match, "route", "?"))
+        got_request_exception.send(sender=None, request=request)  # error reports listen to it
+        return errors.broken(request)

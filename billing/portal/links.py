@@ -1,4 +1,4 @@
-"""The portal's unguessable links: what opens a live session, and what opens a receipt.
+"""The portal's unguessable links: what shows a live session, what stops it, what opens a receipt.
 
 Only hashes are stored. The receipt's token is derived from the payment with the project's secret,
 so that a mail sent months later can carry the same link without the token being kept anywhere.
@@ -45,6 +45,32 @@ def topic_of_session(token: str) -> str | None:
     """Return the bus topic of the session behind a live token (`ss:<token>`)."""
     payment = payments.by_live_token(token)
     return None if payment is None or not payment.session_id else f"session-{payment.session_id}"
+
+
+def stop_key(payment: Payment) -> str:
+    """Return the key that may stop and cancel: only the browser that paid is given it.
+
+    Derived, like the receipt's token, so that nothing that could be stolen is stored.
+    """
+    digest = hmac.new(
+        settings.SECRET_KEY.encode(), f"stop:{payment.pk}".encode(), hashlib.sha256
+    ).digest()
+    return urlsafe_b64encode(digest[:24]).decode()
+
+
+def cookie_name(payment: Payment) -> str:
+    """Return the name of the cookie that leads back from the QR code, and may stop."""
+    return f"session-{payment.connector.code}"
+
+
+def cookie_value(payment: Payment, live_token: str) -> str:
+    """Return what the paying browser keeps: the live page's token and the key to stop."""
+    return f"{live_token}.{stop_key(payment)}"
+
+
+def opens(payment: Payment, key: str) -> bool:
+    """Whether this is the payment's key to stop."""
+    return hmac.compare_digest(stop_key(payment).encode(), key.encode())
 
 
 def receipt_token(payment: Payment) -> str:

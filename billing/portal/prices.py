@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from billing import words
 from billing.money import from_minor
-from billing.ocpi import read_tariff
+from billing.ocpi import OcpiError, read_tariff
 from billing.periods import Period, Usage
 from billing.pricing import Component, Dimension, Element, Plan, price
 from billing.totals import total_up
@@ -93,6 +94,35 @@ def money_text(minor: int, currency: str) -> str:
     return words.amount(Fraction(from_minor(minor, currency)), currency)
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What `kwh` cost at `kw`, which takes `time`; all as the current language writes it."""
+
+    kwh: str
+    kw: str
+    time: str
+    cost: str
+
+
+EXAMPLE_KWH = 20
+USUAL_W = 11_000  # where the connector's power is not known
+
+
+def example_of(plan: Plan, zone: ZoneInfo, at: dt.datetime, power_w: int) -> Example:
+    """Return the example session of a connector of `power_w`: 20 kWh, as long as they take."""
+    power_w = power_w or USUAL_W
+    minutes = math.ceil(EXAMPLE_KWH * 60_000 / power_w)
+    if minutes > 30:
+        minutes = 5 * math.ceil(minutes / 5)  # the minutes said are the minutes priced
+    cost = example_minor(plan, zone, at, EXAMPLE_KWH, minutes)
+    return Example(
+        kwh=str(EXAMPLE_KWH),
+        kw=number_format(f"{power_w / 1000:g}"),
+        time=duration_text(minutes * 60),
+        cost=money_text(cost, plan.currency),
+    )
+
+
 def example_minor(plan: Plan, zone: ZoneInfo, at: dt.datetime, kwh: int, minutes: int) -> int:
     """Return what a session of so much energy and time, starting `at`, costs (minor units)."""
     start = at.replace(microsecond=0)
@@ -108,3 +138,24 @@ def duration_text(seconds: int) -> str:
     if minutes < 60:
         return _("%(n)d min") % {"n": minutes}
     return _("%(h)d h %(m)02d min") % {"h": minutes // 60, "m": minutes % 60}
+
+
+def price_in_short(ocpi: dict[str, Any]) -> str:
+    """Return a tariff in a few words for a list: the price a kWh, and whether fees come on top."""
+    try:
+        plan = read_tariff(ocpi, strict=False)
+    except OcpiError:
+        return ""
+    elements = [element for element in plan.elements if element.restrictions.reservation is None]
+    parts = [part for element in elements for part in element.components.values()]
+    if all(part.price == 0 for part in parts):
+        return _("Free of charge")
+    kwh = {words.gross(plan, part) for part in parts if part.dimension is Dimension.ENERGY}
+    if not kwh:
+        return _("by time or session")
+    text = words.amount(min(kwh), plan.currency) + " / kWh"
+    if len(kwh) > 1:
+        text = _("from %(price)s") % {"price": text}
+    if any(part.price and part.dimension is not Dimension.ENERGY for part in parts):
+        text = _("%(price)s plus fees") % {"price": text}
+    return text

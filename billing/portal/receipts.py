@@ -10,6 +10,7 @@ from django.http import (
     HttpResponse,
 )
 from django.shortcuts import render
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -18,6 +19,7 @@ from billing import documents
 from billing.models import Charge, Invoice, Payment
 from billing.portal import links
 from billing.portal.guard import portal_page
+from billing.portal.prices import duration_text
 from billing.portal.stages import stage_of
 from monitoring.models import Session
 
@@ -37,6 +39,7 @@ def receipt(request: HttpRequest, token: str) -> HttpResponse:
     payment = _receipt(token)
     charge: Charge | None = getattr(payment, "charge", None)
     invoice = charge.invoice if charge else None
+    stage = stage_of(payment)
     return render(
         request,
         "portal/receipt.html",
@@ -46,12 +49,28 @@ def receipt(request: HttpRequest, token: str) -> HttpResponse:
             "invoice": invoice,
             "document": documents.present(invoice) if invoice else None,
             "others": _corrections(invoice),
-            "stage": stage_of(payment),
+            "stage": stage,
+            "seen": _session_facts(payment) if invoice is None and stage.final else None,
             "token": token,
             "station": payment.connector.station,
             "connector": payment.connector,
         },
     )
+
+
+def _session_facts(payment: Payment) -> dict[str, str] | None:
+    """Return when a session was (in the station's time) and what flowed; no invoice says so."""
+    session = payment.session
+    if session is None:
+        return None
+    zone = payment.connector.station.zone
+    ended = session.stopped_at or session.closed_at
+    return {
+        "kwh": number_format(round(session.energy_wh / 1000, 2), 2),
+        "start": date_format(session.started_at.astimezone(zone), "DATETIME_FORMAT"),
+        "end": date_format(ended.astimezone(zone), "DATETIME_FORMAT") if ended else "",
+        "time": duration_text(int((ended - session.started_at).total_seconds())) if ended else "",
+    }
 
 
 def _corrections(invoice: Invoice | None) -> list[Invoice]:

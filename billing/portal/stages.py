@@ -86,7 +86,8 @@ def _authorized(payment: Payment, session: Session | None, hold: str) -> Stage:
 
 def _released(payment: Payment, hold: str) -> Stage:
     if payment.session is not None:
-        text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
+        text = why_nothing(payment) + " "
+        text += _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
         title = _("No charge")
         seen = metrics(payment) | {"cost": money_text(0, payment.currency)}
         return Stage("done", title, text % {"hold": hold}, final=True, metrics=seen)
@@ -96,6 +97,19 @@ def _released(payment: Payment, hold: str) -> Stage:
     elif payment.transitions.filter(event="cancel: driver").exists():  # no fault of the station's
         text = _("Nothing is collected. The %(hold)s are released; your bank may take some days.")
     return Stage("released", _("No charging session"), text % {"hold": hold}, final=True)
+
+
+def why_nothing(payment: Payment) -> str:
+    """Say why a session that took place costs nothing."""
+    session, due = payment.session, payment.due_minor or 0
+    if session is not None and session.energy_wh <= 0 and due == 0:
+        return _("No electricity flowed.")
+    if due:
+        small = money_text(due, payment.currency)
+        return _("The session cost %(due)s: too little to collect by card.") % {"due": small}
+    if payment.due_minor == 0:
+        return _("By the tariff this session costs nothing.")
+    return _("The reservation ended before the session had a price.")
 
 
 def metrics(payment: Payment) -> dict[str, Any]:

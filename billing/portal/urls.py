@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from billing.portal import links, receipts, views
+from billing.portal import links, paying, places, receipts, running, views
 from stations import live
 
 live.RESOLVERS |= {
@@ -17,12 +17,13 @@ live.HEARINGS |= {
 }
 
 urlpatterns = [
-    path("", views.home, name="portal-home"),
-    path("c/<str:code>", views.connector, name="portal-connector"),
-    path("c/<str:code>/pay", views.pay, name="portal-pay"),
-    path("s/<str:token>", views.live, name="portal-live"),
-    path("s/<str:token>/stop", views.stop, name="portal-stop"),
-    path("s/<str:token>/cancel", views.cancel, name="portal-cancel"),
+    path("", places.home, name="portal-home"),
+    path("c/", paying.by_code, name="portal-code"),
+    path("c/<str:code>", paying.connector, name="portal-connector"),
+    path("c/<str:code>/pay", paying.pay, name="portal-pay"),
+    path("s/<str:token>", running.live, name="portal-live"),
+    path("s/<str:token>/stop", running.stop, name="portal-stop"),
+    path("s/<str:token>/cancel", running.cancel, name="portal-cancel"),
     path("r/<str:token>", receipts.receipt, name="portal-receipt"),
     path("r/<str:token>/<str:number>.pdf", receipts.receipt_pdf, name="portal-receipt-pdf"),
     path("account/", receipts.account, name="portal-account"),

@@ -20,6 +20,12 @@
   if (!(button instanceof HTMLButtonElement) || !errorBox || !(cardBox instanceof HTMLElement)) return;
   const texts = form.dataset;
 
+  let offered = true; // the connector's state above the form still allows a start
+  form.addEventListener("offer", (event) => {
+    offered = event instanceof CustomEvent && event.detail === true;
+    if (form.getAttribute("aria-busy") !== "true") button.disabled = !offered;
+  });
+
   /** @param {string} message */
   const say = (message) => {
     errorBox.textContent = message;
@@ -28,7 +34,7 @@
 
   /** @param {boolean} busy */
   const setBusy = (busy) => {
-    button.disabled = busy;
+    button.disabled = busy || !offered;
     form.setAttribute("aria-busy", String(busy));
     if (busy) button.dataset.label ??= button.textContent ?? "";
     button.textContent = (busy && texts.busyText) || button.dataset.label || button.textContent;

@@ -7,16 +7,28 @@
   let lost = null;
 
   const tellLost = (text) => {
-    if (text && !lost) {
-      lost = document.createElement("p");
-      lost.className = "lost";
-      lost.setAttribute("role", "status");
-      lost.textContent = text;
-      document.body.append(lost);
+    if (text) {
+      if (!lost) {
+        lost = document.createElement("p");
+        lost.className = "lost";
+        lost.setAttribute("role", "status");
+        document.body.append(lost);
+      }
+      if (lost.textContent !== text) lost.textContent = text;
     } else if (!text && lost) {
       lost.remove();
       lost = null;
     }
+  };
+
+  /* Paying became possible, or no longer is. A form that is there is told (pay.js); one that was
+   * not offered comes with the whole page. */
+  const offer = (el, now) => {
+    if (now === undefined || now === el.dataset.offer) return;
+    el.dataset.offer = now;
+    const form = document.querySelector("form[data-pay]");
+    if (form) form.dispatchEvent(new CustomEvent("offer", { detail: now === "yes" }));
+    else if (now === "yes") location.reload();
   };
 
   let running = false;
@@ -26,11 +38,13 @@
     try {
       const answer = await fetch(location.href, { headers: { "X-Refresh": "1" }, credentials: "same-origin" });
       if (answer.redirected) { location.assign(answer.url); return; }
+      if (answer.status === 404) { location.reload(); return; } // the link has expired: its page says so
       if (!answer.ok) throw new Error(String(answer.status));
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const el of regions()) {
         const now = fresh.getElementById(el.id);
         // An opened “Stop?” question is not taken from under the driver's finger.
+        if (!now && el.dataset.whole !== undefined) { location.reload(); return; } // a page of another kind
         if (!now || el.querySelector("details[open]")) continue;
         if (now.innerHTML !== el.innerHTML) el.innerHTML = now.innerHTML;
         el.className = now.className;
@@ -38,11 +52,13 @@
           if (now.dataset[name] === undefined) delete el.dataset[name];
           else el.dataset[name] = now.dataset[name];
         }
+        offer(el, now.dataset.offer);
       }
       if (fresh.title) document.title = fresh.title;
       tellLost("");
     } catch {
-      tellLost(navigator.onLine ? "…" : "⚠ offline");
+      const said = document.body.dataset;
+      tellLost((navigator.onLine ? said.lost : said.offline) || "⚠");
     } finally {
       running = false;
       subscribe();
@@ -69,6 +85,8 @@
   }
 
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  addEventListener("online", refresh);
+  addEventListener("offline", () => { if (regions().length) tellLost(document.body.dataset.offline || "⚠"); });
   const language = document.getElementById("language");
   language?.addEventListener("change", () => language.form.submit());
   document.querySelector(".languages button")?.setAttribute("hidden", "");
