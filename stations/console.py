@@ -4,9 +4,9 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class OperatorCommand(BaseCommand):
@@ -22,8 +22,9 @@ class OperatorCommand(BaseCommand):
         raise NotImplementedError
 
     def add_arguments(self, parser: Any) -> None:
-        """Let every verb take `--json`."""
-        places = parser.add_subparsers(dest="verb", required=True)
+        """Let every verb take `--json`, and errors be one sentence."""
+        parser.__class__ = SentenceParser  # Django takes no class; the verbs' parsers follow it
+        places = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
         def add(verb: str, run: Callable[..., None], **options: Any) -> ArgumentParser:
             place: ArgumentParser = places.add_parser(verb, **options)
@@ -65,6 +66,28 @@ class OperatorCommand(BaseCommand):
                 self.stdout.write(f"{key}: {_word(value)}")
         else:
             self.stdout.write(table(data) if data else "Nothing to show.")
+
+
+class SentenceParser(CommandParser):
+    """A parser whose errors are one sentence that says what to do, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and leave with code 2; called from code, raise CommandError."""
+        sentence = f"{_sentence(message)} See: {self.prog} --help"
+        if self.called_from_command_line:
+            self.exit(2, f"{sentence}\n")
+        raise CommandError(sentence)
+
+
+def _sentence(message: str) -> str:
+    """Return argparse's words as a sentence to somebody who wants to get on."""
+    missing = message.partition("arguments are required: ")[2]
+    if missing:
+        return f"Give {missing}."
+    unknown = message.partition("unrecognized arguments: ")[2]
+    if unknown:
+        return f"{unknown} is not understood: leave it out."
+    return message[:1].upper() + message[1:].rstrip(".") + "."
 
 
 def _word(value: Any) -> str:

@@ -11,6 +11,7 @@ from stations.console import OperatorCommand
 from stations.models import Command as Order
 from stations.models import Station
 
+DONE = {str(Order.Status.ACCEPTED), str(Order.Status.SCHEDULED)}
 ENDED = {str(status) for status in Order.Status.terminal()}
 
 
@@ -25,10 +26,16 @@ class Command(OperatorCommand):
         one.add_argument("identity", metavar="ID")
         one.add_argument("name", metavar="NAME", help=", ".join(commands.COMMANDS))
         one.add_argument("given", metavar="JSON", nargs="?", default="{}")
-        one.add_argument("--wait", type=float, default=0, help="seconds to wait for the answer")
+        one.add_argument(
+            "--wait",
+            type=float,
+            default=0,
+            metavar="SECONDS",
+            help="wait for the answer; exit code 1 unless the charger accepted",
+        )
 
     def send(self, identity: str, name: str, given: str, wait: float) -> None:
-        """Queue the order, wait for its end, print the row."""
+        """Queue the order, wait for its end, print the row; raise where it waited in vain."""
         try:
             arguments = json.loads(given)
         except ValueError:
@@ -59,3 +66,15 @@ class Command(OperatorCommand):
                 "answered_at": order.answered_at.isoformat() if order.answered_at else None,
             }
         )
+        if wait and order.status not in DONE:
+            raise CommandError(_failure(order, identity, wait))
+
+
+def _failure(order: Order, identity: str, wait: float) -> str:
+    if order.status not in ENDED:
+        return (
+            f"{identity} has not answered {order.name} within {wait:g} s; order {order.pk} stands "
+            f"until {order.expires_at:%H:%M:%S} UTC."
+        )
+    why = f": {order.error.rstrip('.')}" if order.error else ""
+    return f"{identity}, {order.name}: {order.get_status_display()}{why}."
