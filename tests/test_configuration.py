@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from importlib import import_module
+
 import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
 
 from stations import configuration
 from stations.configuration import Key, Reported, parse_key
@@ -55,3 +61,37 @@ def test_drift_is_a_wanted_value_that_is_not_reported() -> None:
     Variable.objects.create(station=station, name="B", value="1", wanted="1")
     Variable.objects.create(station=station, name="C", value="1")
     assert [row.name for row in configuration.drift(station)] == ["A"]
+
+
+@pytest.mark.django_db
+def test_a_variable_without_an_evse_is_there_once() -> None:
+    station = make.station()
+    Variable.objects.create(station=station, name="X")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Variable.objects.create(station=station, name="X")
+    Variable.objects.create(station=station, name="X", evse=1)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Variable.objects.create(station=station, name="X", evse=1)
+    Variable.objects.create(station=station, name="X", evse=1, connector=1)
+    assert Variable.objects.count() == 3
+
+
+@pytest.mark.django_db
+def test_what_was_kept_twice_becomes_one_row_with_what_was_wanted() -> None:
+    merge = import_module("stations.migrations.0010_variables_deduplicated").merge
+    station, now = make.station(), timezone.now()
+    with connection.cursor() as cursor:  # the test's transaction brings it back
+        cursor.execute("DROP INDEX variable_once")
+    for value, age_s, wanted in (("1", 20, "5"), ("2", 10, None), ("3", 30, None)):
+        Variable.objects.create(
+            station=station,
+            name="X",
+            value=value,
+            wanted=wanted,
+            reported_at=now - timedelta(seconds=age_s),
+        )
+    Variable.objects.create(station=station, name="X", value="never reported")
+    Variable.objects.create(station=station, name="X", evse=1, value="other")
+    merge(apps, None)
+    rows = Variable.objects.order_by("evse").values_list("evse", "value", "wanted")
+    assert set(rows) == {(None, "2", "5"), (1, "other", None)}

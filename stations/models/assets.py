@@ -6,6 +6,7 @@ import zoneinfo
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from stations.state import Lifecycle
@@ -306,19 +307,17 @@ class Variable(models.Model):
         verbose_name_plural = _("variables")
         ordering = ["station", "component", "name"]
         constraints = [
+            # by expressions: no EVSE is one place too, and NULLS NOT DISTINCT is PostgreSQL's alone
             models.UniqueConstraint(
-                fields=[
-                    "station",
-                    "component",
-                    "component_instance",
-                    "evse",
-                    "connector",
-                    "name",
-                    "instance",
-                    "attribute",
-                ],
+                "station",
+                "component",
+                "component_instance",
+                Coalesce("evse", models.Value(-1), output_field=models.IntegerField()),
+                Coalesce("connector", models.Value(-1), output_field=models.IntegerField()),
+                "name",
+                "instance",
+                "attribute",
                 name="variable_once",
-                nulls_distinct=None,
             )
         ]
 
