@@ -20,6 +20,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from stations import journal, live
+from stations.configuration import HIDDEN, is_secret
 from stations.forms import commands as form
 from stations.models import Command, CommandBatch, Station
 from stations.state import try_advance
@@ -195,6 +196,8 @@ def finish(
                 )
             return False
         command = rows.get()
+        if carries_secret(command.name, command.args):
+            rows.update(args=shown(command.name, command.args))
         journal.record(
             "command.finished",
             command,
@@ -208,6 +211,16 @@ def finish(
         if command.batch_id:
             live.touch(f"commandbatch-{command.batch_id}")
     return True
+
+
+def carries_secret(name: str, args: Mapping[str, Any]) -> bool:
+    """Tell whether an order carries a password: its row forgets it when it ends, however."""
+    return name == "change_configuration" and is_secret(str(args.get("key", "")))
+
+
+def shown(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an order without a password."""
+    return args | {"value": HIDDEN} if carries_secret(name, args) else args
 
 
 def sweep() -> int:

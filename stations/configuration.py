@@ -49,12 +49,43 @@ KEYS_OF_16: Final = {
     "CpoName": "SecurityCtrlr.OrganizationName",
 }
 
-SECRET_KEYS: Final = frozenset({"AuthorizationKey", "BasicAuthPassword"})
+SECRET_KEYS: Final = frozenset({"authorizationkey", "basicauthpassword"})  # without case
+HIDDEN: Final = "(hidden)"
+# Where a payload may carry the value of a variable: `redacted` looks at nothing else.
+TELLING: Final = frozenset({"NotifyReport", "NotifyEvent", "NotifyMonitoringReport"})
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a key's value must not be shown or logged."""
-    return key.strip().rpartition(".")[2] in SECRET_KEYS
+    """Tell whether a key's value must not be shown or logged. Keys know no case (1.6 §7.21)."""
+    return key.strip().rpartition(".")[2].partition("[")[0].casefold() in SECRET_KEYS
+
+
+def redacted(payload: Any) -> Any:
+    """Return a payload with the values of secret keys and variables hidden, in any version.
+
+    A 1.6 key with its value (GetConfiguration), a 2.x variable with its value (SetVariables,
+    GetVariables, NotifyReport, NotifyEvent), wherever they stand. The rest is the same.
+    """
+    if isinstance(payload, list):
+        return [redacted(one) for one in payload]
+    if not isinstance(payload, dict):
+        return payload
+    variable = payload.get("variable")
+    name = variable.get("name") if isinstance(variable, dict) else payload.get("key")
+    if isinstance(name, str) and is_secret(name):
+        return {key: _without_value(key, value) for key, value in payload.items()}
+    return {key: redacted(value) for key, value in payload.items()}
+
+
+def _without_value(key: str, value: Any) -> Any:
+    if key in ("value", "attributeValue", "actualValue"):
+        return HIDDEN
+    if key == "variableAttribute" and isinstance(value, list):
+        return [
+            one | {"value": HIDDEN} if isinstance(one, dict) and "value" in one else one
+            for one in value
+        ]
+    return value
 
 
 class BadKey(ValueError):
@@ -116,7 +147,7 @@ def store(station_id: int, reported: Sequence[Reported], *, complete: bool = Tru
     ends the drift by itself: drift is a comparison, not a state.
     """
     now = timezone.now()
-    values = {one.key: one for one in reported if one.key.name not in SECRET_KEYS}
+    values = {one.key: one for one in reported if not is_secret(one.key.name)}
     with transaction.atomic():
         rows = {_key(row): row for row in Variable.objects.filter(station=station_id)}
         made = [
@@ -136,7 +167,8 @@ def store(station_id: int, reported: Sequence[Reported], *, complete: bool = Tru
                 if value not in (None, "", {}):
                     setattr(row, name, value)
             row.reported_at = now
-        Variable.objects.bulk_create(made, batch_size=200)
+        # another report of the same station may have made them meanwhile
+        Variable.objects.bulk_create(made, batch_size=200, ignore_conflicts=True)
         Variable.objects.bulk_update(
             [row for row, _ in known],
             ["value", "read_only", "data_type", "unit", "characteristics", "reboot_required",
@@ -205,7 +237,7 @@ def want(station: Station, text: str, value: str) -> Variable:
     """
     key = Key(name=text.strip()) if station.version == "1.6" else parse_key(text)
     wanted = {name: getattr(key, name) for name in Key.__slots__}
-    if key.name in SECRET_KEYS:
+    if is_secret(key.name):
         return Variable(station=station, **wanted)
     row, _ = Variable.objects.update_or_create(
         station=station, **wanted, defaults={"wanted": value, "pushed_at": timezone.now()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -500,6 +501,93 @@ async def test_a_new_password_is_kept_as_its_hash_and_shown_nowhere(url) -> None
     station = await db(Station.objects.get)(identity="CP1")
     assert security.verify_password(key, station.password_hash)
     assert not await db(Variable.objects.exists)()
+
+
+PASSWORD = "0123456789abcdef0123456789abcdef01234567"
+
+
+def everywhere() -> str:
+    """Everything that was kept of orders, frames, news and variables, as text."""
+    rows = [
+        *Command.objects.values_list("args", "request", "response", "error"),
+        *Message.objects.values_list("payload", "answer", "error"),
+        *Entry.objects.values_list("data"),
+        *Variable.objects.values_list("value", "wanted"),
+    ]
+    return str(rows)
+
+
+@on_the_wire
+async def test_a_password_change_that_fails_or_is_never_sent_is_forgotten_too(url) -> None:
+    station = await db(make.station)(identity="CP1")
+    args = {"key": " authorizationkey", "value": PASSWORD}
+    await order("CP1", "change_configuration", **args)
+    await db(Command.objects.update)(expires_at=datetime.now(UTC))
+    assert await db(commands.sweep)() == 1
+    async with raw(url + "CP1") as socket:
+        await Raw(socket).boot()
+        refused = await order("CP1", "change_configuration", **args)
+        await answer(socket, await take(socket, "ChangeConfiguration"), {"status": "Rejected"})
+        await ended(refused)
+    assert PASSWORD not in await db(everywhere)()
+    assert await db(lambda: {one["value"] for one in Command.objects.values_list(
+        "args", flat=True)})() == {"(hidden)"}  # fmt: skip
+    await db(station.refresh_from_db)()
+    assert station.password_hash == ""
+
+
+@on_the_wire
+async def test_a_password_taken_late_does_not_lock_the_station_out(url, monkeypatch) -> None:
+    station = await db(make.station)(identity="CP1")
+    spec = commands.COMMANDS["change_configuration"]
+    monkeypatch.setitem(
+        commands.COMMANDS, "change_configuration", dataclasses.replace(spec, timeout_s=0.2)
+    )
+    async with raw(url + "CP1") as socket:
+        await Raw(socket).boot()
+        late = await order("CP1", "change_configuration", key="AuthorizationKey", value=PASSWORD)
+        call = await take(socket, "ChangeConfiguration")
+        assert (await ended(late)).status == "timed_out"
+        await answer(socket, call, {"status": "Accepted"})
+        await Raw(socket).call("Heartbeat", {}, "after")
+        await asyncio.sleep(0.3)
+    await db(station.refresh_from_db)()
+    assert security.verify_password(PASSWORD, station.password_hash)
+    assert PASSWORD not in await db(everywhere)()
+
+
+@on_the_wire
+async def test_a_password_that_a_charger_tells_is_kept_nowhere(url) -> None:
+    await db(make.station)(identity="CP1")
+    await db(make.station)(identity="CP2", version="2.0.1")
+    async with raw(url + "CP1") as socket:
+        await Raw(socket).boot()
+        asked = await order("CP1", "get_configuration")
+        keys = [
+            {"key": "AUTHORIZATIONKEY", "readonly": False, "value": PASSWORD},
+            {"key": "HeartbeatInterval", "readonly": False, "value": "300"},
+        ]
+        call = await take(socket, "GetConfiguration")
+        await answer(socket, call, {"configurationKey": keys})
+        row = await ended(asked)
+        assert row.response["configurationKey"] == [keys[0] | {"value": "(hidden)"}, keys[1]]
+    where = {"component": {"name": "SecurityCtrlr"}, "variable": {"name": "BasicAuthPassword"}}
+    async with raw(url + "CP2", "2.0.1") as socket:
+        charger = Raw(socket)
+        await charger.boot("2.0.1")
+        report = where | {"variableAttribute": [{"value": PASSWORD, "mutability": "WriteOnly"}]}
+        told = {"requestId": 1, "generatedAt": "2026-11-22T10:00:00Z", "seqNo": 0}
+        assert (await charger.call("NotifyReport", told | {"reportData": [report]}))[0] == 3
+        event = where | {
+            "eventId": 1, "timestamp": "2026-11-22T10:00:00Z", "trigger": "Delta",
+            "actualValue": PASSWORD, "eventNotificationType": "HardWiredNotification",
+        }  # fmt: skip
+        told = {"generatedAt": "2026-11-22T10:00:00Z", "seqNo": 0, "eventData": [event]}
+        assert (await charger.call("NotifyEvent", told))[0] == 3
+    kept = await db(everywhere)()
+    assert PASSWORD not in kept
+    assert kept.count("(hidden)") >= 4
+    assert await db(Variable.objects.filter(name="HeartbeatInterval").exists)()
 
 
 def test_our_orders_fit_the_schemas_of_their_version() -> None:

@@ -272,7 +272,7 @@ def send_batch(
     user: Any = request.user
     with transaction.atomic():
         batch = CommandBatch.objects.create(
-            name=name, args=commands.check(name, args), created_by=user
+            name=name, args=commands.shown(name, commands.check(name, args)), created_by=user
         )
         for station in stations:
             commands.send(station, name, by=user, batch=batch, **args)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 from monitoring import metrics
 from stations import commands, security
-from stations.configuration import is_secret
+from stations.configuration import HIDDEN, redacted
 from stations.models import Command, Message, Station
 from stations.ocpp import fastpath, pool
 from stations.ocpp.fastpath import Frame, Violation
@@ -36,8 +36,6 @@ STATUSES: Final = {
     "Unlocked": Command.Status.ACCEPTED,
     "Scheduled": Command.Status.SCHEDULED,
 }
-
-HIDDEN: Final = "(hidden)"
 
 Payload = dict[str, Any]
 
@@ -240,6 +238,7 @@ class Delivery:
         error: str,
     ) -> None:
         """Keep the frame with its answer and the end of the command, in one transaction."""
+        response = redacted(response)  # some chargers tell their password when asked
         Message.objects.create(
             at=sent_at,
             station_id=self.station_id,
@@ -251,16 +250,19 @@ class Delivery:
             error=error[:60] if status not in ACCEPTING else "",
             latency_ms=latency_ms,
         )
-        if self._hidden(command):
-            Command.objects.filter(pk=command.pk).update(args=command.args | {"value": HIDDEN})
         commands.finish(command.pk, status, response=response, error=error)
 
     def _hidden(self, command: Command) -> bool:
         """Tell whether an order carries a password, which is kept nowhere once it is sent."""
-        return command.name == "change_configuration" and is_secret(command.args["key"])
+        return commands.carries_secret(command.name, command.args)
 
     def _keep_late(self, command: Command, frame: Frame) -> None:
-        response = frame.payload if frame.kind == fastpath.CALLRESULT else {"error": frame.action}
+        response = {"error": frame.action}
+        if frame.kind == fastpath.CALLRESULT:
+            response = redacted(frame.payload)
+            taken = type(frame.payload) is dict and self.outcome(command, frame.payload)
+            if taken in ACCEPTING and self._hidden(command):
+                self.password_changed(command)  # else the station would be locked out
         Message.objects.filter(
             station=self.station_id, message_id=command.message_id, answer=""
         ).update(answer=fastpath.dumps(response))

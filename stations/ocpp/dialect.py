@@ -20,7 +20,7 @@ from ocpp import routing
 
 from monitoring import authorization, bays, metrics, readings, sessions
 from monitoring.facts import Bay
-from stations import journal, live, quirks, wire, writer
+from stations import configuration, journal, live, quirks, wire, writer
 from stations.ocpp import fastpath, pool
 from stations.ocpp.clock import Clock
 from stations.ocpp.delivery import Delivery, Link, Payload
@@ -93,6 +93,8 @@ class Dialect(Delivery):
             return await self._refuse_frame(text, violation.message_id, violation)
         except Unreadable as unreadable:
             return await self._refuse_frame(text, "-1", unreadable)
+        if frame.action in configuration.TELLING:
+            frame = _redacted(frame)
         if frame.kind == fastpath.CALL:
             return await self._call(frame)
         if frame.kind == fastpath.SEND:
@@ -321,6 +323,14 @@ class Dialect(Delivery):
         subject = f"station-{self.station_id}"
         journal.record(kind, subject, station_id=self.station_id, **data)
         live.touch(subject)
+
+
+def _redacted(frame: Frame) -> Frame:
+    """Return a report without the passwords in it: neither the log nor a row keeps one."""
+    payload = configuration.redacted(frame.payload)
+    if payload == frame.payload:
+        return frame
+    return frame._replace(payload=payload, packed=fastpath.dumps(payload))
 
 
 # vendorId → function(station_id, messageId, data) that returns (status, data of the answer)

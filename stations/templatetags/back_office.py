@@ -9,7 +9,8 @@ from django import template
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from stations import looks
+from stations import commands, looks
+from stations.models import Command
 
 register = template.Library()
 
@@ -70,6 +71,12 @@ def spaced(text: str) -> str:
 def presence(station: Any) -> SafeString:
     """Show whether a station is online."""
     return looks.presence(station)
+
+
+@register.filter
+def arguments(command: Command) -> list[tuple[str, Any]]:
+    """Return an order's arguments as people may see them: no password, even while it waits."""
+    return list(commands.shown(command.name, command.args).items())
 
 
 @register.filter
