@@ -30,6 +30,7 @@ class Running:
     environment: dict[str, str]
     role: str
     log: Path
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +46,7 @@ class Running:
         """Start the process and, by default, wait until it answers `/healthz`."""
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "run", "--role", self.role],
+                [sys.executable, "manage.py", "run", "--role", self.role, *self.options],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -102,9 +103,10 @@ class Running:
         return json.loads(done.stdout)
 
 
-@contextmanager
-def run(directory: Path, role: str, environment: Mapping[str, str]) -> Iterator[Running]:
-    """Run the product for the length of a `with` block, its data under `directory`."""
+def installation(
+    directory: Path, role: str, environment: Mapping[str, str], *options: str
+) -> Running:
+    """Return an installation with its data under `directory`, not started yet."""
     directory.mkdir(parents=True, exist_ok=True)
     port = int(environment.get("PORT", "0")) or free_port()
     # The caller's own settings must not leak into the installation under test.
@@ -116,8 +118,15 @@ def run(directory: Path, role: str, environment: Mapping[str, str]) -> Iterator[
         "ADMIN_EMAIL": ADMIN[0],
         "ADMIN_PASSWORD": ADMIN[1],
     }
-    server = Running(port, {**own, **settings, **environment}, role, directory / "output.log")
-    server.log.touch()
+    log = directory / "output.log"
+    log.touch()
+    return Running(port, {**own, **settings, **environment}, role, log, options)
+
+
+@contextmanager
+def run(directory: Path, role: str, environment: Mapping[str, str]) -> Iterator[Running]:
+    """Run the product for the length of a `with` block, its data under `directory`."""
+    server = installation(directory, role, environment)
     try:
         server.start()
         yield server

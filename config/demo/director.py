@@ -23,6 +23,7 @@ from config.demo import visitors
 from config.demo.places import PILLAR, POSTS
 from firmware import campaigns, images
 from firmware.models import Campaign, FirmwareImage
+from monitoring.models import Session
 from stations import commands
 from stations.models import Station
 from stations.simulator.fleet import Member
@@ -199,9 +200,13 @@ async def _reboot(draw: random.Random) -> float:
 
 
 def _order_reboot(draw: random.Random) -> bool:
-    able = Station.objects.filter(connected=True).exclude(sessions__stopped_at=None)
+    busy = Session.objects.filter(stopped_at=None).values("station")
+    able = Station.objects.filter(connected=True).exclude(pk__in=busy)
     able = able.exclude(model=PILLAR.model)  # those are being updated
     stations = list(able.order_by("identity"))
+    lives = {post.identity: post.life for post in POSTS}
+    # where drivers come and go, one may be plugging in just now: the restart would wait for them
+    calm = [one for one in stations if lives.get(one.identity) == "quiet"]
     if stations:
-        commands.send(draw.choice(stations), "reset", hard=False, expires_in_s=60)
+        commands.send(draw.choice(calm or stations), "reset", hard=False, expires_in_s=60)
     return bool(stations)

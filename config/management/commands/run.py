@@ -34,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--demo", action="store_true", help="with a small living network of simulated stations"
         )
+        parser.add_argument("--days", type=int, default=30, help="length of the demo's past")
 
     def handle(self, *args: Any, **options: Any) -> None:
         role = options["role"]
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         if role == "all":
             self._prepare(options["host"], options["port"])
             if options["demo"]:
-                call_command("demo", prepare=True, stdout=self.stdout)
+                call_command("demo", prepare=True, days=options["days"], stdout=self.stdout)
                 demo_network(sock.getsockname()[1])
         serve.serve(sock, with_tasks=role == "all")
 
