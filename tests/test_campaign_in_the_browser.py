@@ -54,7 +54,7 @@ def sign_in(page: Any, running: Running) -> None:
 
 def press(page: Any, button: str, reason: str = "") -> None:
     """Press a button of the cockpit and confirm it in its dialog, which closes by itself."""
-    page.locator("#campaign-buttons").get_by_text(button, exact=True).click()
+    page.locator("#campaign-buttons a", has_text=re.compile(rf"{button}\s*$")).click()
     dialog = page.locator("#dialog")
     if reason:
         dialog.get_by_label("Reason").fill(reason)

@@ -55,6 +55,8 @@ def _verb(name: str, label: Any, text: Any, icon: str, variant: str, *, ask: boo
         permissions=[name],
         icon=icon,
         variant=ActionVariant(variant),
+        # The live page tells its buttons apart by it: the pressed one keeps the focus.
+        attrs={"id": f"campaign-{name}"},
         dialog={
             "title": label,
             "description": text,
