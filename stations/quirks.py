@@ -45,9 +45,15 @@ def repair(name: str) -> Callable[[Repair], Repair]:
 
 
 def profile_for(vendor: str, model: str, firmware: str) -> QuirkProfile | None:
-    """Return the profile of this make, the one with the longest model pattern first."""
+    """Return the profile of this make: an own one before a built-in one, one that names models
+    before one for all, the newest.
+    """
     fitting = [one for one in _known() if _fits(one, vendor, model, firmware)]
-    return max(fitting, key=lambda one: (one.model_pattern != ".*", one.pk), default=None)
+    return max(
+        fitting,
+        key=lambda one: (not one.built_in, one.model_pattern != ".*", one.pk),
+        default=None,
+    )
 
 
 def tolerate(
@@ -86,9 +92,10 @@ def forget() -> None:
 
 
 def _fits(profile: QuirkProfile, vendor: str, model: str, firmware: str) -> bool:
-    if profile.vendor.casefold() != vendor.casefold():
-        return False
+    named = profile.vendor.casefold() == vendor.casefold()
     try:
+        if not named and not re.fullmatch(profile.vendor, vendor, re.IGNORECASE):
+            return False
         if not re.fullmatch(profile.model_pattern, model, re.IGNORECASE):
             return False
     except re.error:

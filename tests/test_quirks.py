@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from stations import quirks
 from stations.models import QuirkProfile
+from stations.ocpp.consumer import DIALECTS
 from stations.ocpp.fastpath import V16, request_validator
+from tests import make
 
 STAMP = "2026-11-22T10:00:00Z"
 
@@ -91,3 +96,59 @@ def test_without_a_profile_nothing_is_repaired() -> None:
     broken = meter({"value": 1.5})
     assert quirks.tolerate({}, "MeterValues", broken, lambda: True) == ""
     assert broken == meter({"value": 1.5})
+
+
+def ship() -> None:
+    import_module("stations.migrations.0013_known_quirks").ship(apps, None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("vendor", "model", "settings"),
+    [
+        ("HUAWEI", "FusionCharge", {"repairs": ["lone_meter_value"]}),
+        ("Keba AG", "KC-P30", {"repairs": ["long_id_tag"]}),
+        ("OpenEVSE", "", {"repairs": ["numeric_values"]}),
+        ("Chargeamps", "HALO", {"repairs": ["unknown_units"]}),
+        ("Wall Box Chargers", "PPR1", {"hold_s": 60}),
+        ("growatt", "THOR", {"local_time": True}),
+        ("Grizzl-E", "Smart", {"version": "1.6"}),
+        ("ACME", "AC1", None),
+    ],
+)
+def test_known_makes_are_tolerated_out_of_the_box(vendor, model, settings) -> None:
+    ship()
+    found = quirks.profile_for(vendor, model, "1.0")
+    assert (found and found.settings) == settings
+
+
+@pytest.mark.django_db
+def test_every_built_in_profile_can_be_carried_out_and_an_own_one_goes_first() -> None:
+    ship()
+    ship()
+    rows = QuirkProfile.objects.filter(built_in=True)
+    known = {"version", "repairs", "timeout_s", "local_time", "deaf_after", "hold_s"}
+    assert len(rows) == 11
+    for row in rows:
+        re.compile(row.vendor)
+        assert set(row.settings) <= known
+        assert set(row.settings.get("repairs", ())) <= quirks.REPAIRS.keys()
+        assert row.settings.get("version", "1.6") in DIALECTS
+    own = QuirkProfile.objects.create(name="ours", vendor="Huawei")
+    QuirkProfile.objects.filter(built_in=True, name__startswith="Huawei").delete()
+    ship()  # newer than ours by now
+    assert quirks.profile_for("Huawei", "X", "1") == own
+
+
+@pytest.mark.django_db
+def test_built_in_profiles_and_what_they_tolerated_are_seen_in_the_admin(client) -> None:
+    ship()
+    huawei = QuirkProfile.objects.get(name__startswith="Huawei")
+    quirks.count(huawei.pk, "lone_meter_value")
+    quirks.count(huawei.pk, "lone_meter_value")
+    client.force_login(make.staff())
+    page = client.get("/admin/stations/quirkprofile/?q=Huawei").content.decode()
+    assert "repairs: lone_meter_value" in page
+    assert ">2<" in page.replace(" ", "").replace("\n", "")
+    page = client.get(f"/admin/stations/quirkprofile/{huawei.pk}/change/").content.decode()
+    assert "Huawei.*" in page

@@ -344,9 +344,30 @@ class SiteAdmin(StaffAdmin):
 class QuirkProfileAdmin(StaffAdmin):
     """How makes of chargers misbehave."""
 
-    list_display = ("name", "vendor", "model_pattern", "firmware_from", "firmware_to")
+    list_display = ("name", "vendor", "model_pattern", "firmware", "does", "times", "built_in")
+    list_filter = ("built_in",)
     search_fields = ("name", "vendor", "model_pattern")
-    readonly_fields = ("tolerated",)
+    readonly_fields = ("built_in", "tolerated")
+
+    @described(gettext_lazy("firmware"))
+    def firmware(self, profile: QuirkProfile) -> str:
+        """Which firmware it is for."""
+        if not profile.firmware_from and not profile.firmware_to:
+            return _("any")
+        return f"{profile.firmware_from or '…'} – {profile.firmware_to or '…'}"
+
+    @described(gettext_lazy("settings"))
+    def does(self, profile: QuirkProfile) -> str:
+        """What it changes, in a line."""
+        return ", ".join(
+            f"{name}: {', '.join(value) if isinstance(value, list) else value}"
+            for name, value in profile.settings.items()
+        )
+
+    @described(gettext_lazy("tolerated"))
+    def times(self, profile: QuirkProfile) -> str:
+        """How often something was tolerated."""
+        return str(sum(profile.tolerated.values()))
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save, and let this process read the profiles anew."""

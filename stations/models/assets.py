@@ -67,7 +67,17 @@ class QuirkProfile(models.Model):
     """How a make of charger misbehaves and what we tolerate, as data (protocol notes, quirks)."""
 
     name = models.CharField(_("name"), max_length=80, unique=True)
-    vendor = models.CharField(_("vendor"), max_length=50, help_text=_("Compared without case."))
+    built_in = models.BooleanField(
+        _("built in"),
+        default=False,
+        editable=False,
+        help_text=_("Came with the product. A profile of your own for the same make goes first."),
+    )
+    vendor = models.CharField(
+        _("vendor"),
+        max_length=50,
+        help_text=_("The name or a regular expression, compared without case."),
+    )
     model_pattern = models.CharField(
         _("model"), max_length=100, default=".*", help_text=_("A regular expression.")
     )
