@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
+from collections.abc import Iterable
+from itertools import batched
 
 from django.db.models import Q
 from django.utils import timezone
@@ -27,6 +29,7 @@ QUIET = dt.timedelta(minutes=2)  # an intention older than this was interrupted
 LIST_BACK = dt.timedelta(days=9)  # longer than any card's capture window
 SETTLED_WITHIN = dt.timedelta(minutes=30)  # after a session's end
 LIMIT = 200
+PAGE = 100  # of the provider's list
 HURRYING = (
     State.CREATED, State.AUTHORIZING, State.REQUIRES_ACTION, State.FAILED, State.CANCELING,
     State.CAPTURING,
@@ -80,16 +83,41 @@ def sweep() -> None:
         if not provider.enabled():
             continue
         try:
-            for outcome in provider.recent(since, account):
-                compare(name, account, outcome)
+            seen: set[uuid.UUID] = set()
+            for page in batched(provider.recent(since, account), PAGE, strict=False):
+                seen |= compare_page(name, account, page)
+            read_missing(name, account, since, seen)
         except ProviderError as error:
             log.warning("Listing the payments at %s failed: %s", name, error)
     feed_undelivered(since)
 
 
-def compare(provider: str, account: str, outcome: Outcome) -> None:
-    """One of the provider's payments against ours."""
-    payment = _payment_of(outcome)
+def compare_page(provider: str, account: str, page: Iterable[Outcome]) -> set[uuid.UUID]:
+    """A page of the provider's list against our rows, which are read at once; those it is about."""
+    wanted = {outcome: _payment_id(outcome) for outcome in page}
+    rows = Payment.objects.select_related("connector", "session").in_bulk(
+        [pk for pk in wanted.values() if pk is not None]
+    )
+    for outcome, pk in wanted.items():
+        try:
+            compare(provider, account, outcome, rows.get(pk) if pk else None)
+        except Exception:  # one broken row must not hide the others
+            log.exception("Comparing %s at %s failed.", outcome.ref, provider)
+    return set(rows)
+
+
+def read_missing(provider: str, account: str, since: dt.datetime, seen: set[uuid.UUID]) -> None:
+    """Read, one by one, the open payments that the provider's list did not name."""
+    unlisted = Payment.objects.filter(
+        provider=provider, provider_account=account, provider_ref__isnull=False
+    ).exclude(state__in=FINAL)
+    for pk in unlisted.filter(created_at__gte=since).values_list("pk", flat=True):
+        if pk not in seen:
+            steps.refresh(pk, "sweep")
+
+
+def compare(provider: str, account: str, outcome: Outcome, payment: Payment | None) -> None:
+    """One of the provider's payments against ours, by what the list says: it is not read again."""
     if payment is None:
         log.error("%s knows payment %s, we don't", provider, outcome.ref)
         if outcome.status == Status.HELD and outcome.ref is not None:
@@ -104,19 +132,18 @@ def compare(provider: str, account: str, outcome: Outcome) -> None:
         if outcome.status in (Status.HELD, Status.PAID):
             snapshots.stray(payment, outcome)
         return
-    steps.refresh(payment.pk, "sweep")
+    steps.take(payment.pk, outcome, "sweep")
     payment.refresh_from_db()
     ended = payment.session.closed_at if payment.session is not None else None
     if payment.state == State.AUTHORIZED and ended and ended < timezone.now() - SETTLED_WITHIN:
         alert(payment, "uncollected", session=payment.session_id)
 
 
-def _payment_of(outcome: Outcome) -> Payment | None:
+def _payment_id(outcome: Outcome) -> uuid.UUID | None:
     try:
-        wanted = uuid.UUID(outcome.payment_id)
+        return uuid.UUID(outcome.payment_id)
     except ValueError:
         return None
-    return Payment.objects.select_related("connector", "session").filter(pk=wanted).first()
 
 
 def feed_undelivered(since: dt.datetime) -> int:

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from billing.models import Payment
+from billing.models.payments import HOLDS_CONNECTOR
 from billing.models.payments import PaymentState as State
 from billing.transitions import Stale, alert, note
 from monitoring.models import Session
@@ -24,12 +25,15 @@ from stations.models import Command, Token
 
 log = logging.getLogger(__name__)
 
+PREFIX = "PAY"  # of payments' tokens
+KEEP_TOKENS = dt.timedelta(days=30)
+PRUNED_AT_ONCE = 5000
 START_WITHIN = dt.timedelta(minutes=4)  # from the reservation to the session's first message
 
 
 def token_uid(payment_id: uuid.UUID) -> str:
     """The payment's token: 19 characters of 1.6's 20, 80 bits of the payment's own id."""
-    return "PAY" + base64.b32encode(payment_id.bytes[-10:]).decode()
+    return PREFIX + base64.b32encode(payment_id.bytes[-10:]).decode()
 
 
 def remote_start_id(payment_id: uuid.UUID) -> int:
@@ -71,6 +75,25 @@ def withdraw(payment: Payment) -> None:
         Command.objects.filter(pk=payment.start_command_id, status=Command.Status.QUEUED).update(
             status=Command.Status.CANCELED, answered_at=timezone.now()
         )
+
+
+def prune_tokens(now: dt.datetime) -> int:
+    """Delete payments' tokens that expired a month ago and open nothing; how many there were.
+
+    The session keeps the token's text, so nothing that was charged is forgotten.
+    """
+    old = Token.objects.filter(
+        type=Token.Type.CENTRAL, uid__startswith=PREFIX, expires_at__lt=now - KEEP_TOKENS
+    )
+    may_start = (*HOLDS_CONNECTOR, State.FAILED)
+    open_payments = Payment.objects.filter(state__in=may_start, start_token__isnull=False)
+    running = Session.objects.exclude(state=Session.State.CLOSED).filter(token__isnull=False)
+    unneeded = old.exclude(uid__in=open_payments.values("start_token")).exclude(
+        pk__in=running.values("token")
+    )
+    gone = list(unneeded.values_list("pk", flat=True)[:PRUNED_AT_ONCE])
+    Token.objects.filter(pk__in=gone).delete()
+    return len(gone)
 
 
 def payment_of(session: Session) -> Payment | None:

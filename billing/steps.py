@@ -50,11 +50,17 @@ def refresh(payment_id: uuid.UUID, event: str) -> Payment:
         except ProviderError as error:
             log.warning("Reading %s failed: %s", payment, error)
             return payment
-        payment = apply(payment_id, outcome, event)
-        if payment.state in COLLECTED and refunds.differ(payment, outcome):
-            refunds.sync(payment)
-        if payment.state in FINAL and outcome.status in (Status.HELD, Status.PAID):
-            stray(payment, outcome)
+        return take(payment_id, outcome, event)
+    return advance(payment_id)
+
+
+def take(payment_id: uuid.UUID, outcome: Outcome, event: str) -> Payment:
+    """Apply a fresh snapshot, also one out of a list, and do what is next."""
+    payment = apply(payment_id, outcome, event)
+    if payment.state in COLLECTED and refunds.differ(payment, outcome):
+        refunds.sync(payment)
+    if payment.state in FINAL and outcome.status in (Status.HELD, Status.PAID):
+        stray(payment, outcome)
     return advance(payment_id)
 
 

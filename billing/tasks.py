@@ -196,3 +196,9 @@ def sweep_payments() -> None:
 def watch_caps() -> None:
     """Every few seconds: stop sessions that have used up what was reserved for them."""
     caps.watch()
+
+
+@shared_task(name="billing.tasks.prune_tokens")
+def prune_tokens() -> None:
+    """Nightly: payments' one-time tokens that have been useless for a month go."""
+    start.prune_tokens(timezone.now())

@@ -212,7 +212,7 @@ class Stripe:
             intent = client().v1.payment_intents.retrieve(
                 payment.provider_ref, {"expand": EXPAND}, self._options(payment)
             )
-            return outcome(intent, self._dispute(payment, intent))
+            return outcome(intent, self._dispute(intent, self._options(payment)))
 
     def find(self, payment: Payment) -> Outcome | None:
         """Look through what was made since the payment began (search lags behind, a list not)."""
@@ -292,7 +292,7 @@ class Stripe:
             for intent in page.auto_paging_iter():
                 metadata = intent.metadata.to_dict()
                 if metadata.get("csms") == required().environment:
-                    yield outcome(intent)
+                    yield outcome(intent, self._dispute(intent, options))
 
     def undelivered(self, since: dt.datetime) -> Iterable[Event]:
         """Events whose webhooks did not reach us."""
@@ -306,13 +306,12 @@ class Stripe:
             )
             yield from page.auto_paging_iter()
 
-    def _dispute(self, payment: Payment, intent: PaymentIntent) -> str:
+    def _dispute(self, intent: PaymentIntent, options: RequestOptions) -> str:
+        """How a disputed charge stands; asks only for those, they are rare."""
         charge: Any = intent.latest_charge
         if charge is None or isinstance(charge, str) or not charge.disputed:
             return ""
-        page = client().v1.disputes.list(
-            {"payment_intent": intent.id, "limit": 1}, self._options(payment)
-        )
+        page = client().v1.disputes.list({"payment_intent": intent.id, "limit": 1}, options)
         if not page.data:
             return ""
         status = page.data[0].status
