@@ -173,7 +173,7 @@ def _price(charge: Charge) -> None:
     except OcpiError as error:
         _hold(charge, Hold.BAD_TARIFF, str(error))
         return
-    if _came_to_nothing(session):
+    if came_to_nothing(session):
         priced["note"] = "Started and ended without energy: no charge."
         priced |= {"gross_minor": 0, "lines": [], **_amounts(0, 0, priced["currency"])}
     _move(charge, S.PRICED, priced_at=timezone.now(), hold_reason="", **priced)
@@ -188,7 +188,7 @@ def _doubt(charge: Charge, payer: dict[str, Any]) -> tuple[HoldReason, str] | No
         return Hold.NO_TARIFF, ""
     if not any(payer.values()):
         return Hold.NO_PAYER, session.token_uid
-    if session.energy_source == Session.Source.NONE and not _came_to_nothing(session):
+    if session.energy_source == Session.Source.NONE and not came_to_nothing(session):
         return Hold.NO_ENERGY, ""
     if payment is not None and payment.currency != charge.tariff_snapshot["currency"]:
         return Hold.CURRENCY, payment.currency
@@ -206,7 +206,7 @@ def _account_of(session: Session) -> tuple[HouseAccount | None, User | None]:
     return account, None if account is not None else token.user
 
 
-def _came_to_nothing(session: Session) -> bool:
+def came_to_nothing(session: Session) -> bool:
     if session.energy_source == Session.Source.NONE and sessions.BAD_VALUE in session.flags:
         return False  # it said a register that cannot be read: unknown is not nothing
     ended = session.stopped_at or session.closed_at or session.started_at

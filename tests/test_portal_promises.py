@@ -353,9 +353,19 @@ def test_the_receipt_of_a_session_that_cost_nothing_says_why(client: Client, box
 
 def test_too_little_to_collect_is_said_with_its_amount(client: Client, box: Sandbox) -> None:
     payment, url = charging(client, box)
-    Session.objects.update(stopped_at=timezone.now(), energy_wh=40)
+    now = timezone.now()
+    Session.objects.update(stopped_at=now + timedelta(minutes=9), energy_wh=400)
     payments.capture(payment, 20)
     assert "The session cost €0.20: too little to collect" in page(client, url)
+
+
+def test_a_session_that_came_to_nothing_is_said_to_have_done_so(
+    client: Client, box: Sandbox
+) -> None:
+    payment, url = charging(client, box)
+    Session.objects.update(stopped_at=timezone.now(), energy_wh=90)
+    payments.capture(payment, 0)
+    assert "ended before it had properly begun" in page(client, url)
 
 
 def test_signing_in_is_one_form_that_asks_for_an_address_alone(client: Client) -> None:

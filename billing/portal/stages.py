@@ -14,6 +14,7 @@ from billing.caps import totals_so_far
 from billing.models import Payment
 from billing.models.payments import PaymentState as State
 from billing.portal.prices import duration_text, money_text
+from billing.settlement import came_to_nothing
 from monitoring.models import Session
 
 STALE_S = 180  # older than this, the last meter value is called old
@@ -104,9 +105,14 @@ def why_nothing(payment: Payment) -> str:
     session, due = payment.session, payment.due_minor or 0
     if session is not None and session.energy_wh <= 0 and due == 0:
         return _("No electricity flowed.")
+    if session is not None and came_to_nothing(session):
+        return _("The session ended before it had properly begun, so it is not charged.")
     if due:
         small = money_text(due, payment.currency)
         return _("The session cost %(due)s: too little to collect by card.") % {"due": small}
+    charge = getattr(payment, "charge", None)
+    if charge is not None and charge.gross_minor:
+        return _("We do not charge you for this session.")
     if payment.due_minor == 0:
         return _("By the tariff this session costs nothing.")
     return _("The reservation ended before the session had a price.")
