@@ -25,7 +25,12 @@ def staff(settings: Any, tmp_path: Path) -> Client:
 
 
 def test_a_release_is_uploaded_and_a_wrong_signature_is_told_in_the_form(staff: Client) -> None:
-    form = {"vendor": "ACME", "model": "AC1", "version": "2.0", "also_reported_as": "[]"}
+    form = {
+        "vendor": "ACME",
+        "model": "AC1",
+        "version": "2.0",
+        "also_reported_as": "2.0-r1, AC1 v2\n2.0-r1",
+    }
     bad = form | {"file": SimpleUploadedFile("fw.bin", b"x"), "signature": "QUJD"}
     answer = staff.post("/admin/firmware/firmwareimage/add/", bad)
     assert "Give the signature and the certificate, or neither." in answer.content.decode()
@@ -33,8 +38,26 @@ def test_a_release_is_uploaded_and_a_wrong_signature_is_told_in_the_form(staff: 
     assert staff.post("/admin/firmware/firmwareimage/add/", good).status_code == 302
     release = FirmwareImage.objects.get()
     assert (release.size, release.filename) == (8, "fw.bin")
+    assert release.also_reported_as == ["2.0-r1", "AC1 v2"]
     page = staff.get("/admin/firmware/firmwareimage/").content.decode()
     assert "0.0 MB" in page
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("x" * 51, "stations report at most 50 characters"), ('["2.0"]', "without brackets")],
+)
+def test_what_no_station_can_report_is_refused_in_words(
+    staff: Client, typed: str, said: str
+) -> None:
+    release = image()
+    page = f"/admin/firmware/firmwareimage/{release.pk}/change/"
+    answer = staff.post(page, {"also_reported_as": typed, "notes": ""})
+    assert said in answer.content.decode()
+    assert staff.post(page, {"also_reported_as": "a\r\nb", "notes": ""}).status_code == 302
+    release.refresh_from_db()
+    assert release.also_reported_as == ["a", "b"]
+    assert "a\nb</textarea>" in staff.get(page).content.decode()
 
 
 def test_one_click_leads_from_behind_to_a_running_campaign(staff: Client) -> None:

@@ -1,11 +1,13 @@
 """The inbox and an incident's page: what staff see and do; a pinned number of queries."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from monitoring import incidents
 from monitoring.models import Alert, Contact, Exclusion, Incident, PlaybookSetting, Severity
@@ -195,3 +197,26 @@ def test_an_approved_exclusion_cannot_be_changed(client: Client, staff: Any) -> 
     change = reverse("admin:monitoring_exclusion_change", args=[one.pk])
     assert client.post(change, {"reason": "vandalism"}).status_code == 403
     assert Alert.objects.count() == 1
+
+
+def test_the_inbox_stands_by_what_matters_then_by_age_and_what_is_over_comes_last(
+    client: Client, staff: Any
+) -> None:
+    now = timezone.now()
+    hours = timedelta(hours=1)
+    for name, severity, opened, ended in (
+        ("old ticket", Severity.TICKET, 9, None),
+        ("new page", Severity.PAGE, 1, None),
+        ("old page", Severity.PAGE, 5, None),
+        ("over long ago", Severity.CRITICAL, 9, 8),
+        ("just over", Severity.CRITICAL, 9, 1),
+    ):
+        Incident.objects.create(
+            summary=name, severity=severity, family="fault", rule="faulted",
+            opened_at=now - opened * hours, resolved_at=ended and now - ended * hours,
+            state=Incident.State.RESOLVED if ended else Incident.State.OPEN,
+        )  # fmt: skip
+    shown = client.get("/admin/monitoring/incident/").context["cl"].result_list
+    assert [one.summary for one in shown] == [
+        "old page", "new page", "old ticket", "just over", "over long ago",
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db.models import Sum
+from django.test import Client
 from django.utils import timezone
 
 from billing import ledger, payments, reconciliation, refunds, settlement, tariffs
@@ -199,3 +200,21 @@ def test_what_was_shown_before_paying_counts_even_if_the_session_says_late_whose
     close(session, 10_000)
     charge = Charge.objects.get()
     assert (charge.tariff, charge.gross_minor, charge.state) == (shown[0], 595, "invoiced")
+
+
+def test_staff_know_a_guests_document_by_the_mail_of_the_payment(
+    box: Sandbox, client: Client
+) -> None:
+    charge = paid_session(box)
+    anonymous = paid_session(box, email="")
+    client.force_login(make.staff())
+    page = client.get("/admin/billing/invoice/")
+    shown = {one.number: one for one in page.context["cl"].result_list}
+    assert charge.invoice is not None
+    assert anonymous.invoice is not None
+    assert shown[charge.invoice.number].guest == "guest@example.com"
+    text = page.content.decode()
+    assert "Guest, guest@example.com" in text
+    assert not shown[anonymous.invoice.number].guest
+    found = client.get("/admin/billing/invoice/?q=guest@example.com").context["cl"].result_list
+    assert [one.pk for one in found] == [charge.invoice.pk]

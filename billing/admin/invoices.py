@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
@@ -41,8 +42,8 @@ class InvoiceAdmin(Facts, StaffAdmin):
     list_display = ("number_column", "kind_chip", "issued", "customer", "gross_column", "mailed")
     list_display_links = ("number_column",)
     list_filter = ("kind", "currency", "language")
-    search_fields = ("number", "customer_name", "house_account__name")
-    search_help_text = gettext_lazy("Number or customer")
+    search_fields = ("number", "customer_name", "house_account__name", "charges__payment__email")
+    search_help_text = gettext_lazy("Number, customer or a guest's e-mail")
     date_hierarchy = "issued_at"
     export_fields = (
         "number",
@@ -58,8 +59,12 @@ class InvoiceAdmin(Facts, StaffAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the snapshots, which are long; with the mails."""
-        return super().get_queryset(request).defer("snapshot").prefetch_related("mails")
+        """Without the snapshots, which are long; with the mails, and who paid as a guest."""
+        paid = Charge.objects.filter(
+            Q(invoice=OuterRef("pk")) | Q(invoice=OuterRef("corrects")), payment__isnull=False
+        )
+        rows = super().get_queryset(request).defer("snapshot").prefetch_related("mails")
+        return rows.annotate(guest=Subquery(paid.order_by().values("payment__email")[:1]))
 
     @described(gettext_lazy("number"), order="number")
     def number_column(self, invoice: Invoice) -> SafeString:
@@ -78,8 +83,11 @@ class InvoiceAdmin(Facts, StaffAdmin):
 
     @described(gettext_lazy("customer"), order="customer_name")
     def customer(self, invoice: Invoice) -> str:
-        """To whom."""
-        return invoice.customer_name or "–"
+        """To whom; a guest is known by the e-mail of the payment, if one was given."""
+        if invoice.customer_name:
+            return invoice.customer_name
+        mail = getattr(invoice, "guest", "")
+        return _("Guest, %(mail)s") % {"mail": mail} if mail else _("Guest")
 
     @described(gettext_lazy("total"), order="gross_minor")
     def gross_column(self, invoice: Invoice) -> SafeString:

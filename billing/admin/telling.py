@@ -6,7 +6,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.models import Charge, Payment
+from billing.alarms import ALARMS
+from billing.models import Charge, Payment, Refund
 from stations.admin.timeline import sentence
 from stations.models import Entry
 
@@ -35,6 +36,75 @@ def _opened(news: Entry) -> str:
 @sentence("payment.created", icon="credit_card")
 def _created(news: Entry) -> str:
     return _("Payment begun")
+
+
+for given in Refund.State:
+    sentence(f"refund.{given}", icon="undo")(_state(gettext_lazy("Refund"), given.label))
+
+
+@sentence("refund.requested", icon="undo")
+def _refund(news: Entry) -> str:
+    return _("Refund asked for")
+
+
+@sentence("payment.alerted", icon="credit_card", tone="amber")
+def _alerted(news: Entry) -> str:
+    code = str(news.data.get("code", "")).partition(":")[0]
+    return _(ALARMS[code][1]) if code in ALARMS else _("Payment: %(code)s") % {"code": code}
+
+
+@sentence("payment.event_received", icon="webhook")
+def _event(news: Entry) -> str:
+    return _("The payment provider told: %(type)s") % {
+        "type": str(news.data.get("type", "")).replace("_", " ").replace(".", " ")
+    }
+
+
+@sentence("charge.repriced", icon="receipt")
+def _repriced(news: Entry) -> str:
+    return _("Bill priced again")
+
+
+@sentence("charge.differs", icon="receipt", tone="amber")
+def _differs(news: Entry) -> str:
+    return _("More was used than was billed; what is billed stays")
+
+
+@sentence("ledger.posted", icon="menu_book")
+def _posted(news: Entry) -> str:
+    return _("Posted to the ledger: %(reason)s") % {
+        "reason": str(news.data.get("reason", "")).replace("_", " ")
+    }
+
+
+@sentence("mail.sent", icon="mail")
+def _mailed(news: Entry) -> str:
+    return _("Mail sent: %(kind)s") % {"kind": _mail_kind(news)}
+
+
+@sentence("mail.failed", icon="mail", tone="red")
+def _unmailed(news: Entry) -> str:
+    return _("Mail failed: %(kind)s. %(error)s") % {
+        "kind": _mail_kind(news),
+        "error": news.data.get("error", ""),
+    }
+
+
+def _mail_kind(news: Entry) -> str:
+    return str(news.data.get("kind", "")).replace("_", " ")
+
+
+@sentence("tariff.published", icon="sell")
+def _published(news: Entry) -> str:
+    return _("Tariff %(key)s, version %(version)s published") % {
+        "key": news.data.get("key", ""),
+        "version": news.data.get("version", "?"),
+    }
+
+
+@sentence("tariff.assigned", icon="sell")
+def _assigned(news: Entry) -> str:
+    return _("Tariff %(key)s is in force here") % {"key": news.data.get("key", "")}
 
 
 @sentence("invoice.issued", icon="description", tone="green")

@@ -1,5 +1,6 @@
 """Releases in the back office: upload, who is behind, start a campaign."""
 
+import re
 from typing import Any
 
 from django import forms
@@ -11,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from firmware import images
 from firmware.models import (
@@ -18,9 +20,54 @@ from firmware.models import (
 )
 from stations.admin.base import StaffAdmin, chip, described
 
+VERSION_CHARS = 50
+
+
+class VersionsField(forms.CharField):
+    """Version texts, one a line or between commas, kept as a list."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a list with one text a line."""
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the texts in the order given, each once."""
+        given = re.split(r"[,\n]", super().to_python(value).replace("\r", ""))
+        return list(dict.fromkeys(text for one in given if (text := one.strip())))
+
+    def validate(self, value: list[str]) -> None:
+        """Refuse what no station can report (firmwareVersion: 50 characters)."""
+        super().validate(value)
+        for text in value:
+            if len(text) > VERSION_CHARS:
+                raise ValidationError(
+                    _("“%(text)s…” is too long: stations report at most %(n)d characters.")
+                    % {"text": text[:20], "n": VERSION_CHARS}
+                )
+            if text[0] in "[{" or text[-1] in "]}":
+                raise ValidationError(
+                    _("Write the bare version, without brackets: one a line, or commas between.")
+                )
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as lists."""
+        return bool((initial or []) != self.to_python(data))
+
+    def run_validators(self, value: Any) -> None:
+        """None beside `validate`: the value is a list."""
+
 
 class ImageForm(forms.ModelForm):  # type: ignore[type-arg]
     """Upload of a release: the file is hashed and its signature checked before it is kept."""
+
+    also_reported_as = VersionsField(
+        label=gettext_lazy("Also reported as"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=gettext_lazy(
+            "Other texts a station may report for this release: one a line, or commas between."
+        ),
+    )
 
     class Meta:
         model = FirmwareImage

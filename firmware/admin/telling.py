@@ -43,6 +43,59 @@ def _started(news: Entry) -> str:
     return _why(news, _("Campaign “%(name)s” started") % {"name": _campaign(news)}, "reason")
 
 
+@sentence("job.skipped", icon="system_update")
+def _skipped(news: Entry) -> str:
+    return _why(news, _("Update left out"), "why")
+
+
+@sentence("job.canceled", icon="system_update")
+def _canceled(news: Entry) -> str:
+    return _why(news, _("Update called off"), "why")
+
+
+@sentence("job.already_current", icon="system_update", tone="green")
+def _current(news: Entry) -> str:
+    return _("%(version)s runs already") % {"version": news.data.get("version", "?")}
+
+
+@sentence("job.quarantined", icon="system_update", tone="red")
+def _quarantined(news: Entry) -> str:
+    return _why(news, _("Silent since the update: kept out of all campaigns"), "why")
+
+
+@sentence("firmware.added", icon="deployed_code")
+def _release(news: Entry) -> str:
+    return _("Release %(version)s uploaded") % {"version": news.data.get("version", "?")}
+
+
+@sentence("firmware.changed_outside", icon="deployed_code", tone="amber")
+def _outside(news: Entry) -> str:
+    return _("Firmware %(was)s → %(now)s without a campaign") % {
+        "was": news.data.get("was") or "?",
+        "now": news.data.get("now") or "?",
+    }
+
+
+@sentence("campaign.created", icon="rocket_launch")
+def _created(news: Entry) -> str:
+    return _("Campaign made for %(n)s stations") % {"n": news.data.get("stations", "?")}
+
+
+@sentence("campaign.resumed", icon="play_circle", tone="blue")
+def _resumed(news: Entry) -> str:
+    return _why(news, _("Campaign “%(name)s” goes on") % {"name": _campaign(news)}, "reason")
+
+
+@sentence("campaign.stopped", icon="stop_circle", tone="red")
+def _stopped(news: Entry) -> str:
+    return _why(news, _("Campaign “%(name)s” stopped") % {"name": _campaign(news)}, "reason")
+
+
+@sentence("campaign.completed", icon="task_alt", tone="green")
+def _completed(news: Entry) -> str:
+    return _why(news, _("Campaign “%(name)s” completed") % {"name": _campaign(news)}, "reason")
+
+
 @sentence("campaign.wave_opened", icon="rocket_launch", tone="blue")
 def _wave_opened(news: Entry) -> str:
     text = _("Campaign “%(name)s”: the next wave is open") % {"name": _campaign(news)}

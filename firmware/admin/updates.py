@@ -1,6 +1,7 @@
 """Every station's updates, over all campaigns."""
 
 from django.contrib import admin
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
@@ -36,7 +37,14 @@ class UpdateJobAdmin(Facts, StaffAdmin):
     @described(gettext_lazy("state"), order="state")
     def state_chip(self, job: UpdateJob) -> SafeString:
         """State in colour and words."""
-        return chip(job.get_state_display(), job_tone(job.state), title=failures.words(job.failure))
+        said = chip(job.get_state_display(), job_tone(job.state))
+        if not job.failure:
+            return said
+        return format_html(
+            '<span class="stack">{}<span class="quiet">{}</span></span>',
+            said,
+            failures.words(job.failure),
+        )
 
     @described(gettext_lazy("target"), order="image__version")
     def target(self, job: UpdateJob) -> str:

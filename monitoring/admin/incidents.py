@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RangeDateTimeFilter
 
 from monitoring import incidents
+from monitoring.admin.looks import playbook_words, severity_chip
 from monitoring.grouping import UNRESOLVED
-from monitoring.models import Alert, Incident, Severity
-from monitoring.playbooks import PLAYBOOKS
+from monitoring.models import Alert, Incident
 from monitoring.rules import RULES
 from stations.admin import timeline
 from stations.admin.base import Facts, StaffAdmin, described, in_scope, section
@@ -29,13 +29,6 @@ from stations.looks import ago, chip, duration
 from stations.models import Entry, Station, User
 from stations.state import NotAllowed
 
-SEVERITY_TONES = {
-    Severity.INFO: "grey",
-    Severity.WARN: "grey",
-    Severity.TICKET: "amber",
-    Severity.PAGE: "red",
-    Severity.CRITICAL: "red",
-}
 STATE_TONES = {"open": "red", "acknowledged": "amber", "resolved": "green"}
 RUN_TONES = {
     "running": "blue",
@@ -76,10 +69,11 @@ class OpenFilter(DropdownFilter):  # type: ignore[misc]  # unfold ships no types
 
 @admin.register(Incident)
 class IncidentAdmin(Facts, StaffAdmin):
-    """Every incident, the newest first."""
+    """Every incident: what is open first, by how much it matters and for how long it has."""
 
     site_path = "site"
     live = "incidents"
+    ordering = (F("resolved_at").desc(nulls_first=True), "-severity", "opened_at")
     list_display = (
         "severity_chip", "what", "state_chip", "opened", "lasted", "owner", "healed", "where"
     )  # fmt: skip
@@ -248,17 +242,6 @@ def staff() -> "QuerySet[User]":
     return User.objects.filter(is_staff=True, is_active=True).order_by("email")
 
 
-def playbook_title(key: str) -> str:
-    """Return a playbook's name for staff."""
-    return PLAYBOOKS[key].title if key in PLAYBOOKS else key
-
-
-def severity_chip(severity: int) -> SafeString:
-    """Return a severity in colour and words."""
-    known = Severity(severity)
-    return chip(known.label, SEVERITY_TONES[known])
-
-
 def state_chip(incident: Incident) -> SafeString:
     """Return the state of an incident in colour and words."""
     if incident.snoozed_until and incident.snoozed_until > timezone.now():
@@ -297,7 +280,7 @@ def page(request: HttpRequest, incident: Incident) -> dict[str, Any]:
         ],
         "actions": sorted({a.evidence["action"] for a in alerts if a.evidence.get("action")}),
         "runs": [
-            (run, chip(run.get_state_display(), RUN_TONES[run.state]), playbook_title(run.playbook))
+            (run, chip(run.get_state_display(), RUN_TONES[run.state]), playbook_words(run.playbook))
             for run in incident.runs.prefetch_related("steps").order_by("-pk")[:20]
         ],
         "notices": incident.notices.select_related("contact").order_by("-pk")[:50],

@@ -13,7 +13,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import notices
-from monitoring.admin.incidents import ALERT_TONES, RUN_TONES, severity_chip
+from monitoring.admin.incidents import ALERT_TONES, RUN_TONES
+from monitoring.admin.looks import playbook_words, rule_choices, rule_words, severity_chip
 from monitoring.models import (
     Alert,
     Contact,
@@ -27,7 +28,6 @@ from monitoring.models import (
     Silence,
 )
 from monitoring.playbooks import PLAYBOOKS
-from monitoring.rules import RULES
 from stations.admin.base import Facts, StaffAdmin, described
 from stations.looks import ago, chip, moment
 
@@ -45,16 +45,30 @@ def _choices(form: Any, field: str, pairs: list[tuple[str, str]]) -> Any:
     return form
 
 
+@described(gettext_lazy("rule"), order="rule")
+def _rule(_admin: Any, row: Any) -> str:
+    """The rule in words."""
+    return rule_words(row.rule) if row.rule else _("Every rule")
+
+
+@described(gettext_lazy("playbook"), order="playbook")
+def _playbook(_admin: Any, row: Any) -> str:
+    """The playbook in words."""
+    return playbook_words(row.playbook)
+
+
 @admin.register(Alert)
 class AlertAdmin(Facts, StaffAdmin):
     """Every condition a rule has found, open or not."""
 
     site_path = "site"
     live = "incidents"
-    list_display = ("summary", "rule", "severity_chip", "state_chip", "begun", "suppressed")
+    list_display = ("summary", "rule_said", "severity_chip", "state_chip", "begun", "suppressed")
     list_display_links = ("summary",)
     list_filter = (("state", ChoicesDropdownFilter), ("severity", ChoicesDropdownFilter))
     search_fields = ("summary", "station__identity", "rule")
+
+    rule_said = _rule
 
     @described(gettext_lazy("severity"), order="severity")
     def severity_chip(self, alert: Alert) -> str:
@@ -115,6 +129,7 @@ class ContactAdmin(StaffAdmin):
 class NoticeAdmin(Facts, StaffAdmin):
     """What was told to whom."""
 
+    site_path = "incident__site"
     live = "incidents"
     list_display = ("incident", "contact", "event", "state_chip", "due", "attempts", "error")
     list_select_related = ("incident", "contact")
@@ -136,10 +151,13 @@ class NoticeAdmin(Facts, StaffAdmin):
 class SilenceAdmin(StaffAdmin):
     """What nobody is told of for a while."""
 
-    list_display = ("reason", "rule", "site", "station", "until_when", "created_by")
+    list_display = ("reason", "rule_said", "site", "station", "until_when", "created_by")
     list_select_related = ("site", "station", "created_by")
     autocomplete_fields = ("station",)
     search_fields = ("reason", "rule")
+    site_path = "site,station__site"
+
+    rule_said = _rule
 
     @described(gettext_lazy("until"), order="until")
     def until_when(self, silence: Silence) -> str:
@@ -151,14 +169,7 @@ class SilenceAdmin(StaffAdmin):
     ) -> Any:
         """Offer the rules by name."""
         form = super().get_form(request, obj, change=change, **kw)
-        return _choices(
-            form,
-            "rule",
-            [
-                ("", _("Every rule")),
-                *((rule.key, f"{rule.key}: {rule.description}") for rule in RULES.values()),
-            ],
-        )
+        return _choices(form, "rule", [("", _("Every rule")), *rule_choices()])
 
     def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:
         """Keep who did it."""
@@ -174,6 +185,7 @@ class MaintenanceWindowAdmin(StaffAdmin):
     list_select_related = ("site", "station")
     autocomplete_fields = ("station",)
     search_fields = ("reason", "station__identity", "source")
+    site_path = "site,station__site"
     readonly_fields = ("source",)
 
     @described(gettext_lazy("from"), order="starts_at")
@@ -196,6 +208,7 @@ class ExclusionAdmin(StaffAdmin):
     list_filter = (("reason", ChoicesDropdownFilter),)
     autocomplete_fields = ("station",)
     search_fields = ("evidence", "station__identity")
+    site_path = "site,station__site"
     readonly_fields = ("approved_by",)
     actions = ("approve",)
 
@@ -233,29 +246,32 @@ class ExclusionAdmin(StaffAdmin):
 class RuleSettingAdmin(StaffAdmin):
     """What is different here from the rules as shipped."""
 
-    list_display = ("rule", "enabled", "severity", "for_s", "clear_for_s")
+    list_display = ("rule_said", "enabled", "severity", "for_s", "clear_for_s")
+
+    rule_said = _rule
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
     ) -> Any:
         """Offer the rules by name."""
         form = super().get_form(request, obj, change=change, **kw)
-        pairs = [(rule.key, f"{rule.key}: {rule.description}") for rule in RULES.values()]
-        return _choices(form, "rule", pairs)
+        return _choices(form, "rule", rule_choices())
 
 
 @admin.register(PlaybookSetting)
 class PlaybookSettingAdmin(StaffAdmin):
     """How far playbooks may go."""
 
-    list_display = ("playbook", "mode", "changed_by")
+    list_display = ("playbook_said", "mode", "changed_by")
+
+    playbook_said = _playbook
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
     ) -> Any:
         """Offer the playbooks by name."""
         form = super().get_form(request, obj, change=change, **kw)
-        pairs = [(one.key, f"{one.key}: {one.title}") for one in PLAYBOOKS.values()]
+        pairs = [(one.key, one.title) for one in PLAYBOOKS.values()]
         return _choices(form, "playbook", pairs)
 
     def save_model(
@@ -272,10 +288,12 @@ class PlaybookRunAdmin(Facts, StaffAdmin):
 
     site_path = "station__site"
     live = "incidents"
-    list_display = ("playbook", "station", "state_chip", "begun", "reason")
+    list_display = ("playbook_said", "station", "state_chip", "begun", "reason")
     list_select_related = ("station",)
     list_filter = (("state", ChoicesDropdownFilter),)
     search_fields = ("station__identity", "playbook")
+
+    playbook_said = _playbook
 
     @described(gettext_lazy("state"), order="state")
     def state_chip(self, run: PlaybookRun) -> str:

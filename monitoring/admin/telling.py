@@ -2,6 +2,7 @@
 
 from django.utils.translation import gettext as _
 
+from monitoring.admin.looks import playbook_words
 from monitoring.models import Severity
 from stations.admin.timeline import sentence
 from stations.commands import COMMANDS
@@ -89,7 +90,7 @@ def _stepped(news: Entry) -> str:
     name = str(news.data.get("command", ""))
     label = COMMANDS[name].label if name in COMMANDS else name
     return _("Playbook %(playbook)s: %(order)s") % {
-        "playbook": news.data.get("playbook", ""),
+        "playbook": playbook_words(str(news.data.get("playbook", ""))),
         "order": label,
     }
 
@@ -97,6 +98,6 @@ def _stepped(news: Entry) -> str:
 @sentence("playbook.ended", icon="build_circle")
 def _ended(news: Entry) -> str:
     return _("Playbook %(playbook)s ended: %(reason)s") % {
-        "playbook": news.data.get("playbook", ""),
+        "playbook": playbook_words(str(news.data.get("playbook", ""))),
         "reason": news.data.get("reason", ""),
     }

@@ -56,9 +56,17 @@ def chosen_sites(request: HttpRequest) -> frozenset[int] | None:
 def in_scope(
     rows: "models.QuerySet[Any]", request: HttpRequest, site_path: str
 ) -> "models.QuerySet[Any]":
-    """Return the rows at the person's sites. `site_path` leads to Site; `pk` is Site itself."""
+    """Return the rows at the person's sites. `site_path` leads to Site; `pk` is Site itself.
+
+    Several paths, comma-separated: any of them leads there.
+    """
     sites = chosen_sites(request)
-    return rows if sites is None else rows.filter(**{f"{site_path}__in": sites})
+    if sites is None:
+        return rows
+    reach = models.Q()
+    for one in site_path.split(","):
+        reach |= models.Q(**{f"{one}__in": sites})
+    return rows.filter(reach)
 
 
 # --- sections other apps add to a page ----------------------------------------------------------

@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path, reverse
@@ -19,12 +20,28 @@ from unfold.widgets import INPUT_CLASSES, SELECT_CLASSES, SWITCH_CLASSES, TEXTAR
 
 from monitoring.models import Session
 from stations import commands, configuration
-from stations.admin.base import Facts, StaffAdmin, ago, described, in_scope, moment
+from stations.admin.base import (
+    Facts,
+    StaffAdmin,
+    ago,
+    chosen_sites,
+    described,
+    in_scope,
+    moment,
+)
 from stations.commands import COMMANDS, Spec
 from stations.looks import command_chip
 from stations.models import Command, CommandBatch, Connector, Station, Token
 
 MAX_BULK = 2_000
+# What a command is for (its subject's first word) → who is behind it.
+ORDERED_BY = {
+    "payment": gettext_lazy("a payment"),
+    "session": gettext_lazy("a session"),
+    "job": gettext_lazy("a campaign"),
+    "playbook": gettext_lazy("a playbook"),
+    "alert": gettext_lazy("a rule that asked"),
+}
 
 
 def allowed(request: HttpRequest) -> dict[str, Spec]:
@@ -355,7 +372,9 @@ class CommandAdmin(Facts, StaffAdmin):
     @described(gettext_lazy("by"))
     def by(self, command: Command) -> str:
         """Who, or what ordered it."""
-        return str(command.created_by or command.subject or _("the system"))
+        if command.created_by is not None:
+            return str(command.created_by)
+        return str(ORDERED_BY.get(command.subject.partition("-")[0], gettext_lazy("the system")))
 
     @described(gettext_lazy("answered"), order="answered_at")
     def answer(self, command: Command) -> str:
@@ -372,10 +391,27 @@ class CommandAdmin(Facts, StaffAdmin):
 class CommandBatchAdmin(Facts, StaffAdmin):
     """Orders to many stations."""
 
-    list_display = ("__str__", "created_at", "created_by")
+    list_display = ("label", "created", "created_by")
     list_select_related = ("created_by",)
     empty_title = gettext_lazy("No bulk command was sent yet")
     empty_text = gettext_lazy("Choose stations in their list, then “Send a command”.")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Batches with at least one order at the person's sites."""
+        mine = in_scope(Command.objects.filter(batch=OuterRef("pk")), request, "station__site")
+        rows: Any = super().get_queryset(request)
+        return rows if chosen_sites(request) is None else rows.filter(Exists(mine))
+
+    @described(gettext_lazy("command"), order="name")
+    def label(self, batch: CommandBatch) -> str:
+        """The command in words."""
+        spec = COMMANDS.get(batch.name)
+        return str(spec.label) if spec else batch.name
+
+    @described(gettext_lazy("ordered"), order="created_at")
+    def created(self, batch: CommandBatch) -> str:
+        """When."""
+        return moment(batch.created_at)
 
     def change_view(
         self,
@@ -387,7 +423,7 @@ class CommandBatchAdmin(Facts, StaffAdmin):
         """Show the batch: how many are where, and each station's answer, live."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        batch = get_object_or_404(CommandBatch.objects.select_related("created_by"), pk=object_id)
+        batch = get_object_or_404(self.get_queryset(request), pk=object_id)
         rows = in_scope(batch.commands.select_related("station"), request, "station__site")
         orders = list(rows.order_by("station__identity"))
         counts: dict[str, int] = {}

@@ -7,16 +7,18 @@ An app adds the sentence of its own news where it registers its admin:
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from stations.commands import COMMANDS
 from stations.looks import plain
-from stations.models import Command, Connector, Entry, Station
+from stations.models import Command, Connector, Entry, Station, Token
 
 PAGE = 60
 
@@ -272,10 +274,57 @@ def _variables(news: Entry) -> str:
     }
 
 
+@sentence("station.added", icon="add_circle")
+def _added(news: Entry) -> str:
+    return _("Added by hand")
+
+
+def _token(news: Entry) -> str:
+    status = str(news.data.get("status", ""))
+    word = Token.Status(status).label if status in Token.Status.values else status
+    return _("Token %(uid)s: %(status)s") % {"uid": news.data.get("uid", ""), "status": word}
+
+
+sentence("token.added", icon="contactless")(_token)
+sentence("token.changed", icon="contactless")(_token)
+
+
+@sentence("session.authorized", icon="badge")
+def _authorized(news: Entry) -> str:
+    return _("Session authorised with %(token)s") % {
+        "token": news.data.get("token_uid") or _("no token")
+    }
+
+
+@sentence("data.transferred", icon="swap_horiz")
+def _transferred(news: Entry) -> str:
+    return _("Data of the vendor %(vendor)s: %(message)s") % {
+        "vendor": news.data.get("vendor", ""),
+        "message": news.data.get("message") or "–",
+    }
+
+
+@sentence("event.reported", icon="sensors")
+def _event(news: Entry) -> str:
+    data = news.data
+    text = f"{data.get('component', '')}.{data.get('variable', '')}: {data.get('value', '')}"
+    text = _("%(event)s, back to normal") % {"event": text} if data.get("cleared") else text
+    info = " ".join(str(data[key]) for key in ("code", "info") if data.get(key))
+    return f"{text} ({info})" if info else text
+
+
+@sentence("log.received", icon="description")
+def _received(news: Entry) -> str:
+    return _("Log received (%(kb)d kB)") % {"kb": int(news.data.get("size") or 0) / 1000}
+
+
 @sentence("list.exported", icon="download")
 def _exported(news: Entry) -> str:
+    label = str(news.data.get("list", ""))
+    with suppress(LookupError, ValueError):  # a list of an older version
+        label = str(apps.get_model(label)._meta.verbose_name_plural)
     return _("Exported %(list)s as %(kind)s") % {
-        "list": news.data.get("list", ""),
+        "list": label,
         "kind": str(news.data.get("kind", "")).upper(),
     }
 
