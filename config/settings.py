@@ -199,6 +199,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "config.middleware.back_office_language",
+    "config.middleware.back_office_policy",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -273,6 +274,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 STAFF_SECOND_FACTOR = env.bool("STAFF_SECOND_FACTOR", default=not DEBUG)
 # Maps show a bundled outline of the countries. A tile server is asked only where one is named.
 MAP_TILES_URL = env.str("MAP_TILES_URL", default="")
+# Where pages may fetch tiles from: `https://{s}.tile.example/{z}/…` → `https://*.tile.example`.
+MAP_TILES_ORIGIN = "/".join(MAP_TILES_URL.split("/", 3)[:3]).replace("{s}", "*")
 MAP_ATTRIBUTION = env.str("MAP_ATTRIBUTION", default="")
 
 # --- chargers -------------------------------------------------------------------------------------

@@ -97,3 +97,54 @@ def test_pages_fit_a_phone(stranger: Running, browser: Any, path: str) -> None:
     page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 420
     context.close()
+
+
+PAGES = (
+    "", "health/", "stations/station/", "stations/station/add/", "stations/site/",
+    "stations/command/", "stations/message/", "stations/variable/", "stations/entry/",
+    "stations/token/", "stations/user/", "stations/user/add/", "monitoring/session/",
+    "monitoring/incident/", "monitoring/alert/", "monitoring/rulesetting/", "firmware/campaign/",
+    "firmware/firmwareimage/", "firmware/updatejob/", "billing/tariff/", "billing/charge/",
+    "billing/payment/", "billing/invoice/", "billing/mail/", "billing/seller/add/",
+)  # fmt: skip
+STATION_TABS = ("now", "timeline", "sessions", "configuration", "frames", "commands")
+
+
+def test_every_page_keeps_its_content_policy_and_fits_a_desktop(
+    stranger: Running, browser: Any
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    refused: list[str] = []
+    page.on(
+        "console",
+        lambda line: (
+            refused.append(f"{page.url}: {line.text}")
+            if "Content Security Policy" in line.text
+            else None
+        ),
+    )
+    sign_in(page, stranger)
+    page.goto(f"{stranger.url}/admin/stations/station/")
+    station = page.get_by_role("link", name="NEW-001").first.get_attribute("href") or ""
+    tabs = [f"{station.split('?')[0].removeprefix('/admin/')}?tab={tab}" for tab in STATION_TABS]
+    wide = []
+    for path in (*PAGES, *tabs):
+        answer = page.goto(f"{stranger.url}/admin/{path}")
+        policy = answer.headers["content-security-policy"]
+        for rule in ("object-src 'none'", "base-uri 'self'", "frame-ancestors 'none'"):
+            assert rule in policy, path
+        assert "script-src 'self' 'unsafe-eval';" in f"{policy};", path
+        page.wait_for_function("window.Alpine !== undefined")
+        page.wait_for_timeout(150)
+        if page.evaluate(WIDER):
+            wide.append(path)
+    context.close()
+    assert refused == []
+    assert wide == []
+
+
+# Whether the page, or a table in it, must be scrolled sideways.
+WIDER = """() => [document.documentElement, ...document.querySelectorAll('#result_list, table')]
+    .some((el) => { const box = el.closest('.overflow-x-auto, .scroll') || el;
+                    return box.scrollWidth > box.clientWidth + 1; })"""

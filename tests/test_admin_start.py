@@ -1,14 +1,18 @@
 """The start page, search and the health page."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import transaction
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
+from config.middleware import back_office_policy
 from monitoring import dashboard
 from monitoring.models import Incident, Severity
 from stations import commands, journal
@@ -183,3 +187,29 @@ def test_the_health_page_shows_processes_ticks_and_what_waits(staff: Client) -> 
     assert "journal sweep" in page
     assert answer.context["queued"]["n"] == 1
     assert answer.context["queued_late"]
+
+
+def test_every_answer_of_the_back_office_carries_the_policy_the_portal_keeps_its_own(
+    staff: Client,
+) -> None:
+    for url in ("/admin/", "/admin/stations/station/", "/admin/login/", "/admin/nowhere/"):
+        policy = staff.get(url).headers["Content-Security-Policy"]
+        assert "script-src 'self' 'unsafe-eval';" in policy, url
+        assert "object-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+    assert "unsafe-eval" not in staff.get("/").headers["Content-Security-Policy"]
+
+
+def test_no_page_has_a_script_of_its_own_in_the_html() -> None:
+    for page in Path("templates/admin").rglob("*.html"):
+        text = page.read_text()
+        assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", text), page
+        assert not re.search(r"\son(click|change|submit|input|load)=", text), page
+
+
+def test_tiles_may_be_fetched_only_from_the_server_the_operator_named(
+    settings: Any,
+) -> None:
+    settings.MAP_TILES_ORIGIN = "https://*.tile.example"
+    answer = back_office_policy(lambda _request: HttpResponse())(RequestFactory().get("/admin/"))
+    assert "img-src 'self' data: https://*.tile.example" in answer["Content-Security-Policy"]

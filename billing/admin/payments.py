@@ -122,7 +122,9 @@ class PaymentAdmin(Facts, StaffAdmin):
     @described(gettext_lazy("reference"), order="provider_ref")
     def reference(self, payment: Payment) -> SafeString:
         """The provider's reference."""
-        return format_html('<span class="mono quiet">{}</span>', payment.provider_ref or "–")
+        return format_html(
+            '<span class="mono quiet cut" title="{0}">{0}</span>', payment.provider_ref or "–"
+        )
 
     # the page
 

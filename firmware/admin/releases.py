@@ -32,7 +32,7 @@ class VersionsField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """Return the texts in the order given, each once."""
-        given = re.split(r"[,\n]", super().to_python(value).replace("\r", ""))
+        given = re.split(r"[,\n]", str(super().to_python(value) or "").replace("\r", ""))
         return list(dict.fromkeys(text for one in given if (text := one.strip())))
 
     def validate(self, value: list[str]) -> None:

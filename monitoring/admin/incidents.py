@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -75,7 +76,7 @@ class IncidentAdmin(Facts, StaffAdmin):
     live = "incidents"
     ordering = (F("resolved_at").desc(nulls_first=True), "-severity", "opened_at")
     list_display = (
-        "severity_chip", "what", "state_chip", "opened", "lasted", "owner", "healed", "where"
+        "severity_chip", "what", "where", "state_chip", "opened", "owner", "healed"
     )  # fmt: skip
     list_display_links = ("what",)
     list_select_related = ("site", "station", "assigned_to")
@@ -118,13 +119,12 @@ class IncidentAdmin(Facts, StaffAdmin):
 
     @described(gettext_lazy("opened"), order="opened_at")
     def opened(self, incident: Incident) -> SafeString:
-        """When it began."""
-        return ago(incident.opened_at)
-
-    @described(gettext_lazy("lasted"))
-    def lasted(self, incident: Incident) -> str:
-        """How long it lasted, or lasts."""
-        return duration(incident.opened_at, incident.resolved_at)
+        """When it began, and for how long it lasted or lasts."""
+        return format_html(
+            '<span class="stack">{}<span class="quiet nowrap">{}</span></span>',
+            ago(incident.opened_at),
+            _("for %(time)s") % {"time": duration(incident.opened_at, incident.resolved_at)},
+        )
 
     @described(gettext_lazy("assigned to"), order="assigned_to")
     def owner(self, incident: Incident) -> str:

@@ -233,6 +233,7 @@ class BulkForm(forms.Form):
             (name, spec.label) for name, spec in specs.items()
         ]
         _dress(self.fields["command"])
+        self.fields["command"].widget.attrs["data-submits"] = ""  # shows that command's own form
 
 
 def bulk_view(request: HttpRequest, site: admin.AdminSite) -> HttpResponse:

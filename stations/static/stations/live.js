@@ -184,6 +184,19 @@
       setTimeout(() => copy.classList.remove("copied"), 1200);
     });
   });
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) event.preventDefault();
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submits]")) event.target.form.submit();
+  });
+  document.addEventListener("input", (event) => {
+    const table = document.getElementById(event.target.dataset?.narrows || "");
+    if (!table) return;
+    const word = event.target.value.trim().toLowerCase();
+    for (const row of table.querySelectorAll("[data-key]")) row.hidden = !row.dataset.key.includes(word);
+  });
   // A dangerous command's button wakes when the word is typed.
   document.addEventListener("input", (event) => {
     const word = event.target.dataset?.confirmWord;
