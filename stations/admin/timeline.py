@@ -163,7 +163,7 @@ def _booted(news: Entry) -> str:
     data = news.data
     text = _("Booted")
     if data.get("reason"):
-        text += f" ({data['reason']})"
+        text += f" ({plain(data['reason'])})"
     if data.get("firmware") and data.get("previous_firmware") not in ("", None, data["firmware"]):
         text += _(", firmware %(old)s → %(new)s") % {
             "old": data["previous_firmware"],
