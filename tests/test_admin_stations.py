@@ -8,9 +8,11 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from openpyxl import load_workbook
+from pypdf import PdfReader
 
 from monitoring import dashboard
 from stations import commands, journal, security
+from stations.admin import sheets
 from stations.models import Command, Connector, Entry, Station, Variable
 from tests import make
 
@@ -285,3 +287,32 @@ def test_money_and_firmware_are_told_in_words_not_in_fields(staff: Client) -> No
     assert "Updated to 2.4.0: ok" in page
     assert "Charge unpaid" not in page
     assert "failure ," not in page
+
+
+def test_qr_sheets_have_a_page_a_connector_whose_code_opens_its_pay_page(
+    staff: Client, settings: Any
+) -> None:
+    settings.PUBLIC_URL = "https://charge.example"
+    site = make.site(name="Harbour")
+    station = make.station(2, site=site, identity="CP-A", name="Quay <1>")
+    other = make.station(1)
+    one, two = station.connectors.order_by("evse__number")
+    html = sheets.html_of([one, two])
+    assert html.count("<section>") == 2
+    assert f"https://charge.example/c/{one.code}" in html
+    assert "Quay &lt;1&gt; · 2" in html
+    for url, chosen in ((LIST, station.pk), ("/admin/stations/site/", site.pk)):
+        answer = staff.post(url, {"action": "print_sheets", "_selected_action": [chosen]})
+        assert answer["Content-Type"] == "application/pdf"
+        pages = [page.extract_text() for page in PdfReader(io.BytesIO(answer.content)).pages]
+        assert len(pages) == 2
+        assert one.code in pages[0]
+        assert two.code in pages[1]
+        assert other.connectors.get().code not in "".join(pages)
+    told = Entry.objects.filter(kind="sheet.printed")
+    assert [entry.data for entry in told] == [{"connectors": 2}] * 2
+
+
+def test_a_station_without_connectors_has_no_sheet_and_it_is_said_why(staff: Client) -> None:
+    form = {"action": "print_sheets", "_selected_action": [make.station(0).pk]}
+    assert "No connectors here yet" in staff.post(LIST, form, follow=True).content.decode()

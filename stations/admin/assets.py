@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from monitoring.dashboard import doing
 from stations import journal, live, onboarding, quirks, security
-from stations.admin import orders, station_page
+from stations.admin import orders, sheets, station_page
 from stations.admin.base import Facts, StaffAdmin, described, in_scope
 from stations.admin.filters import (
     ConnectedFilter,
@@ -76,7 +76,7 @@ class StationAdmin(StaffAdmin):
     search_help_text = gettext_lazy("Identity, name, serial number, token or transaction")
     list_before_template = "admin/stations/station/list_before.html"
     change_form_template = "admin/stations/station/change_form.html"
-    actions = ("order_selected",)
+    actions = ("order_selected", "print_sheets")
     readonly_fields = (
         "version", "vendor", "model", "serial", "firmware", "booted_at", "boot_reason",
         "clock_offset_s", "iccid", "imsi", "modem_firmware", "created_at",
@@ -197,6 +197,11 @@ class StationAdmin(StaffAdmin):
         chosen.setlist("station", [str(pk) for pk in ids])
         request.POST = chosen
         return orders.bulk_view(request, self.admin_site)
+
+    @admin.action(description=gettext_lazy("QR sheets (PDF)"), permissions=["view"])
+    def print_sheets(self, request: HttpRequest, queryset: "QuerySet[Any]") -> HttpResponse | None:
+        """Print a page a connector, with the code of its pay page."""
+        return sheets.answer(self, request, queryset)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Tell whether this person may send everyday commands."""
@@ -326,6 +331,14 @@ class SiteAdmin(StaffAdmin):
         online = Count("stations", filter=Q(stations__connected=True))
         counted: QuerySet[Any] = rows.annotate(n=Count("stations"), online=online)
         return counted
+
+    actions = ("print_sheets",)
+
+    @admin.action(description=gettext_lazy("QR sheets (PDF)"), permissions=["view"])
+    def print_sheets(self, request: HttpRequest, queryset: "QuerySet[Any]") -> HttpResponse | None:
+        """Print a page for each connector at these sites."""
+        stations = Station.objects.filter(site__in=queryset.order_by().values("pk"))
+        return sheets.answer(self, request, stations)
 
     @described(gettext_lazy("stations online"), order="n")
     def stations_now(self, site: Any) -> str:

@@ -318,6 +318,11 @@ def _received(news: Entry) -> str:
     return _("Log received (%(kb)d kB)") % {"kb": int(news.data.get("size") or 0) / 1000}
 
 
+@sentence("sheet.printed", icon="qr_code_2")
+def _printed(news: Entry) -> str:
+    return _("QR sheets printed for %(n)s connectors") % {"n": news.data.get("connectors", "?")}
+
+
 @sentence("list.exported", icon="download")
 def _exported(news: Entry) -> str:
     label = str(news.data.get("list", ""))
