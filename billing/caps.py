@@ -50,7 +50,7 @@ def watch() -> int:
     for payment in running:
         try:
             stopped += _watch(payment)
-        except Exception:
+        except Exception:  # one broken payment must not unwatch the others
             log.exception("The cap of payment %s could not be watched.", payment.pk)
     return stopped
 

@@ -99,7 +99,7 @@ def send(mail_id: int) -> bool:
     mail = Mail.objects.select_related("invoice").get(pk=mail_id)
     try:
         compose(mail).send()
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is retried and told
         log.exception("Mail %s could not be sent.", mail.key)
         _failed(mail, str(error))
         return False

@@ -54,7 +54,7 @@ def tick() -> int:
     for pk in waiting:
         try:
             payment = steps.refresh(pk, "reconciliation")
-        except Exception:
+        except Exception:  # one broken payment must not stop the others
             log.exception("Reconciling payment %s failed.", pk)
             continue
         if payment.state == State.AUTHORIZED:
@@ -65,7 +65,7 @@ def tick() -> int:
     for refund in late.order_by("created_at")[:LIMIT]:
         try:
             refunds.advance(refund)
-        except Exception:
+        except Exception:  # one broken refund must not stop the others
             log.exception("Reconciling refund %s failed.", refund.pk)
     return len(waiting)
 

@@ -124,7 +124,7 @@ def sweep() -> None:
     for session_id in settlement.unsettled():
         try:
             settlement.settle(session_id)
-        except Exception:
+        except Exception:  # one broken session must not stop the others
             log.exception("Session %s could not be settled.", session_id)
     for refund in Refund.objects.filter(
         state=Refund.State.SUCCEEDED, credit_note__isnull=True

@@ -77,7 +77,7 @@ def evaluate(now: datetime | None = None, due: Iterable[Rule] | None = None) -> 
         own = changed.get(rule.key)
         try:
             findings = [] if own is not None and not own.enabled else list(rule.find(context))
-        except Exception:
+        except Exception:  # one broken rule must not silence the others
             log.exception("The rule %s failed.", rule.key)
             continue
         _Evaluation(rule, own, context, planned).apply(findings)

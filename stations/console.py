@@ -1,6 +1,7 @@
 """The shape of operator commands: a noun with verbs, words or `--json`, a sentence on error."""
 
 import json
+from abc import ABC, abstractmethod
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
-class OperatorCommand(BaseCommand):
+class OperatorCommand(BaseCommand, ABC):
     """A management command such as `stations add ID`.
 
     Subclasses add verbs in `verbs(add)`: `add("list", self.list, help="…")` returns the verb's
@@ -17,9 +18,9 @@ class OperatorCommand(BaseCommand):
     raises CommandError with one sentence: exit code 1.
     """
 
+    @abstractmethod
     def verbs(self, add: Callable[..., ArgumentParser]) -> None:
         """Declare the verbs."""
-        raise NotImplementedError
 
     def add_arguments(self, parser: Any) -> None:
         """Let every verb take `--json`, and errors be one sentence."""

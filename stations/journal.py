@@ -169,7 +169,7 @@ def react(entry_ids: Iterable[int]) -> None:
         try:
             for name in reactions().get(news.kind, []):
                 _task(name).run(news.pk)
-        except Exception:
+        except Exception:  # kept pending: the sweep tries again
             log.exception("A reaction to %s (entry %s) failed.", news.kind, news.pk)
             Entry.objects.filter(pk=news.pk).update(
                 attempts=models.F("attempts") + 1, claimed_at=None

@@ -131,7 +131,7 @@ class Bus:
         for listener in listeners:
             try:
                 listener(topics)
-            except Exception:
+            except Exception:  # one broken listener must not silence the bus
                 log.exception("A listener of the bus failed.")
 
 

@@ -313,7 +313,7 @@ def _store(units: list[Unit]) -> None:
                 if unit.reply:
                     unit.answer = unit.reply()
             _write_lanes([lane for lane in waves if lane.order >= ANSWERED], by_lane)
-    except Exception:
+    except Exception:  # before COMMIT all is raised; after it, what is stored stays stored
         if not committed:
             raise
         log.exception("Something after COMMIT failed; what was stored stays stored.")

@@ -55,7 +55,7 @@ def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> Http
         return errors.not_found(request, error)
     except PermissionDenied as error:
         return errors.forbidden(request, error)
-    except Exception:
+    except Exception:  # the driver gets a page of ours, the log the rest
         log.exception("The page %s failed.", getattr(request.resolver_match, "route", "?"))
         got_request_exception.send(sender=None, request=request)  # error reports listen to it
         return errors.broken(request)

@@ -138,7 +138,7 @@ class Courier(threading.Thread):
         while not self.stopping:
             try:
                 deliver_due(self.store, self.secret, self.post)
-            except Exception:
+            except Exception:  # the next round tries again
                 log.exception("sandbox: delivery of webhooks failed, trying again")
             self.wake.wait(0.5)
             self.wake.clear()

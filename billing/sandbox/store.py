@@ -68,7 +68,7 @@ class Store:
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
+            except BaseException:  # rolled back here, raised again
                 self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")

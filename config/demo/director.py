@@ -61,7 +61,7 @@ async def _work(first_s: float, turn: Callable[[], Awaitable[float | None]]) -> 
         await asyncio.sleep(pause)
         try:
             pause = await turn()
-        except Exception:
+        except Exception:  # a demo goes on whatever stumbles
             log.exception("The demo's operator stumbled.")
             pause = RETRY_S
 

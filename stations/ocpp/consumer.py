@@ -297,7 +297,7 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     return
             except (DatabaseError, writer.WriterError):
                 return  # the gateway's sweep asks again
-            except Exception:
+            except Exception:  # one broken order must not end the socket
                 log.exception("An order to %s failed.", self.link.station.identity)
                 return
 

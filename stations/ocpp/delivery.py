@@ -221,7 +221,7 @@ class Delivery:
         if follow_up is not None and status in ACCEPTING:
             try:
                 await pool.write(follow_up, command, response)
-            except Exception:
+            except Exception:  # the command ended as answered; its use may fail
                 log.exception("The answer to command %s could not be used.", command.pk)
         await pool.write(self._end, command, sent_at, status, latency_ms, response, error)
         took_s = (datetime.now(UTC) - sent_at).total_seconds()

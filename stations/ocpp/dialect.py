@@ -121,7 +121,7 @@ class Dialect(Delivery):
             return True  # silence: the charger retries, by specification
         except Violation as violation:
             return await self._refuse_call(frame, violation)
-        except Exception:
+        except Exception:  # a bug of ours is answered InternalError, the socket stays
             log.exception("%s of %s failed.", frame.action, self.link.station.identity)
             failure = Violation(fastpath.INTERNAL, "an internal error occurred", frame.id)
             return await self._refuse_call(frame, failure)
@@ -207,7 +207,7 @@ class Dialect(Delivery):
             await self._commit(frame, call, answer)
         except (Violation, writer.WriterError):
             return False
-        except Exception:
+        except Exception:  # a bug of ours: told as not taken, the socket stays
             log.exception("%s of %s failed.", frame.action, self.link.station.identity)
             return False
         return True

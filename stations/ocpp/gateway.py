@@ -106,7 +106,7 @@ class Gateway:
                     self._fence()
             except DatabaseError:
                 log.warning("The gateway's sweep found no database.")
-            except Exception:
+            except Exception:  # the next sweep tries again
                 log.exception("The gateway's sweep failed.")
             finally:
                 close_old_connections()

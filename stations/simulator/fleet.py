@@ -33,7 +33,7 @@ class Member:
                 try:
                     pace = self.pace or self.scenario.pace
                     await self.scenario.life(self.station, self.tags, pace)
-                except Exception:
+                except Exception:  # one broken scenario must not end the fleet
                     log.exception("%s: the scenario broke", self.station.identity)
                     await asyncio.sleep(5)
         finally:

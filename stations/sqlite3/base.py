@@ -30,7 +30,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._has_turn = _turn.acquire(timeout=TURN_S)
         try:
             super()._start_transaction_under_autocommit()  # type: ignore[misc]
-        except BaseException:
+        except BaseException:  # the turn is passed on, the error raised again
             self._pass_on()
             raise
 
