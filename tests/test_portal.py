@@ -354,6 +354,7 @@ def test_an_account_shows_its_own_sessions_and_nobody_elses(client: Client) -> N
     client.force_login(driver)
     text = page(client, "/account/")
     assert str(mine.station) in text
+    assert "<b>10.00 kWh</b>" in text
     assert "Theirs" not in text
     page(client, "/account/invoices/R-2026-000001.pdf", 404)
 

@@ -113,6 +113,8 @@ def account(request: HttpRequest) -> HttpResponse:
         .distinct()
         .order_by("-started_at")[:100]
     )
+    for session in sessions:
+        session.kwh = number_format(round(session.energy_wh / 1000, 2), 2)  # type: ignore[attr-defined]
     return render(
         request,
         "portal/account.html",
