@@ -46,7 +46,7 @@ def write(facts: Sequence[Sampled]) -> list[int | None]:
         else:
             again.append(row)
     remeasure(again)
-    rows.save_measured(held.values())
+    rows.save(held.values())
     journal.record_many(
         [
             news.corrected(row, before_wh[row.id])

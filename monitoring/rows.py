@@ -7,11 +7,12 @@ Plain slots instead of model instances: this is the hot path. Rows are locked wh
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from monitoring import metering
 from monitoring.models import Session
-from stations import bulk
+from stations import bulk, writer
 from stations.models import Connector
 
 CLOSE_AFTER = timedelta(hours=12)  # a stopped session whose bay never reports free ends then
@@ -57,6 +58,7 @@ class Row:
     offline: bool = False
     flags: list[str] = field(default_factory=list)
     review: str = ""
+    stored: tuple[Any, ...] = ()  # the columns as the database has them; lists are never changed
 
     def flag(self, *words: str) -> None:
         """Add doubts."""
@@ -110,30 +112,19 @@ class Row:
 
 _OF_STOP = frozenset({metering.NEGATIVE, metering.MISMATCH})
 _REVIEWS_OF_ENERGY = ("negative-energy", "implausible-energy", "meter-mismatch")
-COLUMNS = tuple(column.name for column in fields(Row))
-# What readings change; none of it is indexed, so PostgreSQL updates in place (HOT).
-MEASURED = (
-    "id",
-    "streak_start_mwh",
-    "last_register_mwh",
-    "energy_wh",
-    "energy_source",
-    "power_w",
-    "soc_percent",
-    "last_reading_at",
-    "charging_state",
-    "flags",
-    "review",
-)
-_CHANGING = tuple(
-    name for name in COLUMNS if name not in ("station_id", "ref", "number", "natural_key")
-)
+COLUMNS = tuple(column.name for column in fields(Row) if column.name != "stored")
+_values = attrgetter(*COLUMNS)
 
 
 def by_ref(keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], Row]:
     """Return the sessions of these (station, ref), locked."""
-    found = bulk.select(Session, COLUMNS, ("station_id", "ref"), keys, lock=True)
-    return {(row.station_id, row.ref): row for row in map(_row, found)}
+    wanted = set(keys)
+    shared = writer.held() or {}
+    found = {key: shared[key] for key in wanted if key in shared}
+    rest = bulk.select(Session, COLUMNS, ("station_id", "ref"), wanted - found.keys(), lock=True)
+    for row in map(_row, rest):
+        found[row.station_id, row.ref] = row
+    return found
 
 
 def by_natural_key(keys: Iterable[str]) -> dict[str, Row]:
@@ -181,36 +172,61 @@ def insert(new: Sequence[Row]) -> None:
 
     Their ids, numbers and refs are then the stored ones: look at `row.id` afterwards.
     """
-    inserted = bulk.insert_new(Session, [_columns(row, COLUMNS) for row in new])
+    inserted = bulk.insert_new(
+        Session, [dict(zip(COLUMNS, _values(row), strict=True)) for row in new]
+    )
     for row in new:
+        row.stored = _values(row)
         if row.id not in inserted:
             theirs = (
                 by_natural_key([row.natural_key])[row.natural_key]
                 if row.natural_key
                 else by_ref([(row.station_id, row.ref)])[row.station_id, row.ref]
             )
-            for name in COLUMNS:
+            for name in (*COLUMNS, "stored"):
                 setattr(row, name, getattr(theirs, name))
+        _share(row)
 
 
 def save(changed: Iterable[Row]) -> None:
-    """Write the rows back, each once."""
-    unique = {row.id: row for row in changed}
-    bulk.update(Session, [_columns(row, _CHANGING) for _, row in sorted(unique.items())])
+    """Write back what changed in the rows since they were read, each once.
 
-
-def save_measured(changed: Iterable[Row]) -> None:
-    """Write back what readings change, each row once."""
+    All rows get the columns that changed in any of them: one statement. What readings change is in
+    no index, so PostgreSQL mostly updates in place (HOT).
+    """
     unique = {row.id: row for row in changed}
-    bulk.update(Session, [_columns(row, MEASURED) for _, row in sorted(unique.items())])
+    dirty: set[int] = set()
+    written: list[tuple[Any, ...]] = []
+    for _, row in sorted(unique.items()):
+        values = _values(row)
+        if values != row.stored:
+            dirty.update(i for i, value in enumerate(values) if value != row.stored[i])
+            row.stored = values
+            written.append(values)
+    columns = [0, *sorted(dirty)]
+    names = [COLUMNS[i] for i in columns]
+    bulk.update(
+        Session, [dict(zip(names, [one[i] for i in columns], strict=True)) for one in written]
+    )
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    return Row(*values)
+    """Return the row of these columns: within a batch always the same one for a session."""
+    shared = writer.held()
+    if shared is not None and values[0] in shared:
+        known: Row = shared[values[0]]
+        return known
+    row = Row(*values)
+    row.stored = tuple(values)
+    return _share(row)
 
 
-def _columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+def _share(row: Row) -> Row:
+    """Let later lanes of the batch find the row without reading it again."""
+    shared = writer.held()
+    if shared is not None:
+        shared[row.id] = shared[row.station_id, row.ref] = row
+    return row
 
 
 # --- connectors -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ gives table and types, so rows read like the model.
 # ruff: noqa: S608  (table and column names come from models, values are always bound)
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -98,10 +98,16 @@ def _execute(sql: str, model: type[models.Model], rows: Sequence[Row]) -> None:
         _postgres(sql, [_packed(rows)])
         return
     names = tuple(rows[0])
-    times = [name for name in names if _is_time(model, name)]
-    documents = [name for name in names if _is_json(model, name)]
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, [_to_sqlite(row, times, documents) for row in rows])
+    kinds = [(i, _to_sqlite(model, name)) for i, name in enumerate(names)]
+    converted = [(i, convert) for i, convert in kinds if convert]
+    lines = [list(row.values()) for row in rows]
+    for i, convert in converted:
+        for line in lines:
+            if line[i] is not None:
+                line[i] = convert(line[i])
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        connection.connection.executemany(sql, lines)
 
 
 def _postgres(sql: str, values: Sequence[Any]) -> "psycopg.Cursor[Any]":
@@ -140,7 +146,7 @@ def _insert_sql(vendor: str, model: Any, names: tuple[str, ...], ignore: bool) -
     if vendor == "postgresql":
         source = f"SELECT {columns} FROM {_recordset(model, names)}"
     else:
-        source = f"VALUES ({', '.join(f'%({name})s' for name in names)})"
+        source = f"VALUES ({', '.join('?' for _ in names)})"
     return f'INSERT INTO "{table}" ({columns}) {source}{tail}'
 
 
@@ -150,8 +156,8 @@ def _update_sql(vendor: str, model: Any, names: tuple[str, ...]) -> str:
     if vendor == "postgresql":
         sets = ", ".join(f'"{name}" = x."{name}"' for name in changed)
         return f'UPDATE "{table}" t SET {sets} FROM {_recordset(model, names)} WHERE t.id = x.id'
-    sets = ", ".join(f'"{name}" = %({name})s' for name in changed)
-    return f'UPDATE "{table}" SET {sets} WHERE id = %(id)s'
+    sets = ", ".join(f'"{name}" = ?{names.index(name) + 1}' for name in changed)
+    return f'UPDATE "{table}" SET {sets} WHERE id = ?{names.index("id") + 1}'
 
 
 @cache
@@ -203,18 +209,16 @@ def _is_json(model: Any, name: str) -> bool:
     return isinstance(_field(model, name), models.JSONField)
 
 
-def _to_sqlite(row: Row, times: list[str], documents: list[str]) -> Row:
-    """Return `row` with datetimes and documents as Django stores them in SQLite."""
-    if not times and not documents:
-        return row
-    row = dict(row)
-    for name in times:
-        if row[name] is not None:
-            row[name] = str(row[name].astimezone(UTC).replace(tzinfo=None))
-    for name in documents:
-        if row[name] is not None:
-            row[name] = json.dumps(row[name])
-    return row
+@cache
+def _to_sqlite(model: Any, name: str) -> Callable[[Any], str] | None:
+    """Return what makes a column's value what Django stores in SQLite; None where it is that."""
+    if _is_time(model, name):
+        return _time_text
+    return json.dumps if _is_json(model, name) else None
+
+
+def _time_text(at: datetime) -> str:
+    return str(at.astimezone(UTC).replace(tzinfo=None))
 
 
 def _with_times(row: Sequence[Any], times: list[int]) -> list[Any]:

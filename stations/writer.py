@@ -40,6 +40,7 @@ MAX_QUEUE = 5_000  # beyond it `commit` waits, and so its socket is not read
 ANSWERED = 100  # lanes of this order and above are written after the units' replies are known
 BUSY_BATCH, BUSY_S = 20, 0.2
 THREAD = "writer"
+STOPPED = "The writer is shutting down."
 RETRIES = 5  # of a batch that met a deadlock with another process
 
 type Write = Callable[[list[Any]], Sequence[Any] | None]
@@ -122,6 +123,7 @@ class _Waiting:
 
 
 _lanes: dict[str, Lane] = {}
+_batch = threading.local()
 
 
 def lane(name: str, order: int, write: Write) -> None:
@@ -143,15 +145,36 @@ class Writer:
         self._stopping = False
         self._pool: ThreadPoolExecutor | None = None
         self._room: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
 
     # --- the callers' side, in an event loop ------------------------------------------------------
 
     def submit(self, unit: Unit) -> "asyncio.Future[Any]":
-        """Queue `unit`; the future gives its answer after COMMIT, or raises what stopped it."""
+        """Queue `unit`; the future gives its answer after COMMIT, or raises what stopped it.
+
+        What a loop submits in one of its rounds is handed over together at the round's end: one
+        wake of the thread, and the first message of a crowd is not committed alone.
+        """
+        if self._stopping:
+            raise Stopped(STOPPED)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(loop.create_future(), loop, unit=unit)
-        self._put(waiting)
+        gathered = self._gathered.get(loop)
+        if gathered is None:
+            self._gathered[loop] = [waiting]
+            loop.call_soon(self._hand_over, loop)
+        else:
+            gathered.append(waiting)
         return waiting.future
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        gathered = self._gathered.pop(loop, [])
+        try:
+            self._put(*gathered)
+        except Stopped as stopped:
+            for waiting in gathered:
+                waiting.error = stopped
+            _settle(gathered)
 
     async def commit(self, unit: Unit) -> Any:
         """Queue `unit` as soon as there is room and return its answer after COMMIT."""
@@ -187,6 +210,9 @@ class Writer:
         """Take no more, write what is queued, end the thread and close its connection."""
         with self._ready:
             self._stopping = True
+            for loop in list(self._gathered):
+                self._queue.extend(self._gathered.pop(loop, ()))
+            self._run_thread()
             self._ready.notify()
             thread = self._thread
         if thread:
@@ -194,15 +220,18 @@ class Writer:
         if self._pool:
             self._pool.shutdown(wait=True)
 
-    def _put(self, waiting: _Waiting) -> None:
+    def _put(self, *waiting: _Waiting) -> None:
         with self._ready:
             if self._stopping:
-                raise Stopped("The writer is shutting down.")
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name=THREAD, daemon=True)
-                self._thread.start()
-            self._queue.append(waiting)
+                raise Stopped(STOPPED)
+            self._queue.extend(waiting)
+            self._run_thread()
             self._ready.notify()
+
+    def _run_thread(self) -> None:
+        if self._thread is None and self._queue:
+            self._thread = threading.Thread(target=self._main, name=THREAD, daemon=True)
+            self._thread.start()
 
     # --- the thread -------------------------------------------------------------------------------
 
@@ -300,6 +329,7 @@ class Writer:
 def _store(units: list[Unit]) -> None:
     """Write all lanes of `units` in one transaction."""
     committed: list[bool] = []
+    _batch.held = {}
     try:
         with transaction.atomic():
             transaction.on_commit(lambda: committed.append(True))
@@ -317,6 +347,13 @@ def _store(units: list[Unit]) -> None:
         if not committed:
             raise
         log.exception("Something after COMMIT failed; what was stored stays stored.")
+    finally:
+        _batch.held = None
+
+
+def held() -> dict[Any, Any] | None:
+    """What the lanes of the batch being written share, empty at its beginning; else None."""
+    return getattr(_batch, "held", None)
 
 
 def _write_lanes(lanes: list[Lane], by_lane: dict[str, list[Slot]]) -> None:

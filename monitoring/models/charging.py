@@ -141,8 +141,8 @@ class Reading(models.Model):
     """
 
     pk = models.CompositePrimaryKey("session_id", "at", "n")
-    session = models.ForeignKey(
-        Session, models.DO_NOTHING, related_name="readings", db_constraint=False
+    session = models.ForeignKey(  # the key begins with it: an index of its own would only cost
+        Session, models.DO_NOTHING, related_name="readings", db_constraint=False, db_index=False
     )
     at = models.DateTimeField()
     n = models.BigIntegerField()

@@ -17,7 +17,13 @@ class Entry(models.Model):
     at = models.DateTimeField(_("at"))
     kind = models.CharField(_("kind"), max_length=60)
     station = models.ForeignKey(
-        Station, models.SET_NULL, null=True, blank=True, related_name="journal", db_constraint=False
+        Station,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="journal",
+        db_constraint=False,
+        db_index=False,  # `entry_of_station` begins with it
     )
     subject = models.CharField(_("about"), max_length=60, blank=True, help_text="session-17, …")
     actor = models.ForeignKey(
