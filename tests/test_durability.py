@@ -20,7 +20,7 @@ async def verdict_of(database: str, *, kills: int, database_stops: int) -> Verdi
         return await rampage(server, chargers, kills=kills, database_stops=database_stops, calm_s=4)
 
 
-def check(verdict: Verdict) -> None:
+def assert_nothing_lost(verdict: Verdict) -> None:
     assert verdict.sessions >= CHARGERS
     assert verdict.sent_again > 0
     assert verdict.exact, verdict
@@ -29,11 +29,11 @@ def check(verdict: Verdict) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 async def test_two_hundred_sessions_survive_kill_9_on_sqlite() -> None:
-    check(await verdict_of("sqlite", kills=3, database_stops=0))
+    assert_nothing_lost(await verdict_of("sqlite", kills=3, database_stops=0))
 
 
 @pytest.mark.services
 @pytest.mark.slow
 @pytest.mark.timeout(420)
 async def test_two_hundred_sessions_survive_kill_9_and_a_database_stop_on_postgresql() -> None:
-    check(await verdict_of("postgresql", kills=2, database_stops=1))
+    assert_nothing_lost(await verdict_of("postgresql", kills=2, database_stops=1))

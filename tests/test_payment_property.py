@@ -209,7 +209,7 @@ class World:
         reconciliation.sweep()
         journal.catch_up()
 
-    def check(self) -> None:
+    def assert_books_agree(self) -> None:
         """The invariants."""
         intents = Counter(i["metadata"]["payment"] for i in self.box.store.all("payment_intent"))
         assert max(intents.values(), default=0) <= 1, "two intents for one payment"
@@ -253,17 +253,17 @@ def _get(payment: Payment) -> Payment:
     )
 
 
-def run(world: World, seed: int) -> None:
+def assert_a_walk_ends_well(world: World, seed: int) -> None:
     """One world, from its seed, to its end; also on the books of those before it."""
     world.rng = random.Random(seed)
     world.live()
     world.settle()
-    world.check()
+    world.assert_books_agree()
 
 
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_no_money_is_lost_or_doubled(box: Sandbox, seed: int) -> None:
-    run(World(box, seed), seed)
+    assert_a_walk_ends_well(World(box, seed), seed)
 
 
 # --- the invariants are worth something: seeded bugs are caught ----------------------------------
@@ -300,7 +300,7 @@ def broken_refund(self: Stripe, refund: Refund) -> Any:
 REAL_REFUND = Stripe.refund
 
 
-def tour(world: World) -> None:
+def assert_the_tour_ends_well(world: World) -> None:
     """One short walk past every trap: cost above the hold, lost intent, refused start, refund."""
     box = world.box
     control.webhooks(box, drop=1)
@@ -325,11 +325,11 @@ def tour(world: World) -> None:
     control.fault(box, "refunds.create", "lose_reply")
     world.attempt(lambda: refunds.request(back, 500, "why not"))
     world.settle()
-    world.check()
+    world.assert_books_agree()
 
 
 def test_a_walk_past_every_trap_ends_well(box: Sandbox) -> None:
-    tour(World(box, 0))
+    assert_the_tour_ends_well(World(box, 0))
 
 
 @pytest.mark.parametrize("bug", SABOTAGE)
@@ -346,7 +346,7 @@ def test_the_invariants_catch_a_seeded_bug(
         monkeypatch.setattr(Stripe, "refund", broken_refund)
         monkeypatch.setattr(Stripe, "refunds", lambda _self, _payment: [])
     with pytest.raises(AssertionError):
-        tour(World(box, 0))
+        assert_the_tour_ends_well(World(box, 0))
 
 
 def test_transitions_are_an_unbroken_chain(box: Sandbox) -> None:
