@@ -26,7 +26,9 @@ setup-dev:
 
 # Where they cannot be installed, the tests that need them are skipped, but never with CI=true.
 programs:
-	deploy/setup.sh programs postgres redis-server nginx chromium pdftoppm promtool || [ -z "$$CI" ]
+	deploy/setup.sh programs postgres redis-server nginx chromium pdftoppm promtool node npm \
+		|| [ -z "$$CI" ]
+	deploy/setup.sh peer || [ -z "$$CI" ]
 
 run: setup  ## start everything in one process on PORT (8000)
 	exec $(PY) manage.py run

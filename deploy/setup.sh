@@ -4,6 +4,7 @@
 #   deploy/setup.sh run              .venv with requirements.txt, Pango for PDFs, a writable var/
 #   deploy/setup.sh dev              the same with requirements-dev.txt
 #   deploy/setup.sh programs NAME…   programs from Debian's packages (postgres redis-server nginx …)
+#   deploy/setup.sh peer             the charger of another implementation that tests/test_peer.py runs
 #
 # Whatever goes wrong is told in one sentence that says what to do.
 set -eu
@@ -140,6 +141,18 @@ pango() {
     : >"$VENV/.pango"
 }
 
+# As tests/peer/package-lock.json pins it; nothing of it is executed while it is installed.
+peer() {
+    stamp=tests/peer/node_modules/.installed
+    wanted=$(cksum <tests/peer/package-lock.json)
+    [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ] || return 0
+    command -v npm >/dev/null 2>&1 || die "npm is missing: sudo apt-get install nodejs npm"
+    say "Installing tests/peer"
+    npm ci --prefix tests/peer --ignore-scripts --no-audit --no-fund --silent ||
+        die "npm could not install tests/peer: see its words above; is the network there?"
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
 writable() {
     mkdir -p "$VAR_DIR" 2>/dev/null || true
     if [ ! -d "$VAR_DIR" ] || [ ! -w "$VAR_DIR" ]; then
@@ -152,5 +165,6 @@ case ${1:-} in
     run) writable; requirements requirements.txt; pango ;;
     dev) writable; requirements requirements-dev.txt; pango ;;
     programs) shift; programs "$@" ;;
-    *) die "usage: deploy/setup.sh run | dev | programs NAME…" ;;
+    peer) peer ;;
+    *) die "usage: deploy/setup.sh run | dev | programs NAME… | peer" ;;
 esac
