@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from math import lcm
 
 from moneyed import Money
 
@@ -57,15 +58,20 @@ def minimum_minor(currency: str) -> int:
 
 def half_up(value: Fraction) -> int:
     """The nearest integer, halves away from zero."""
-    doubled = abs(value) * 2
-    rounded = (doubled.numerator // doubled.denominator + 1) // 2
-    return rounded if value >= 0 else -rounded
+    return _divide(value.numerator, value.denominator)
+
+
+def _divide(numerator: int, denominator: int) -> int:
+    """The nearest integer of a quotient, halves away from zero; the denominator is positive."""
+    rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return rounded if numerator >= 0 else -rounded
 
 
 def to_minor(amount: Fraction | Decimal | int, currency: str) -> int:
     """Round an amount in units once, half up, to the chargeable step; in minor units."""
     step = step_minor(currency)
-    return half_up(Fraction(amount) * factor(currency) / step) * step
+    numerator, denominator = amount.as_integer_ratio()
+    return _divide(numerator * factor(currency), denominator * step) * step
 
 
 def from_minor(minor: int, currency: str) -> Decimal:
@@ -83,7 +89,8 @@ def money(minor: int, currency: str) -> Money:
 def net_of(gross_minor: int, rate: Fraction, currency: str) -> int:
     """The net part of a gross amount at a VAT `rate` (0.19 for 19 %), half up, in minor units."""
     step = step_minor(currency)
-    return half_up(Fraction(gross_minor, step) / (1 + rate)) * step
+    above, below = rate.as_integer_ratio()
+    return _divide(gross_minor * below, step * (above + below)) * step
 
 
 def share(total: int, weights: Sequence[Fraction | int], step: int = 1) -> list[int]:
@@ -92,15 +99,18 @@ def share(total: int, weights: Sequence[Fraction | int], step: int = 1) -> list[
     Largest remainder; equal remainders go to the earlier part. All weights zero: the first part
     takes everything. `total` must be a multiple of `step`, and so is every part.
     """
-    if not weights:
-        return []
-    whole = sum(weights, Fraction(0))
+    if len(weights) < 2:
+        return [total][: len(weights)]
+    unit = lcm(*(weight.denominator for weight in weights))
+    parts = [weight.numerator * (unit // weight.denominator) for weight in weights]
+    whole, steps = sum(parts), total // step
     if whole == 0:
         return [total] + [0] * (len(weights) - 1)
-    exact = [Fraction(total, step) * weight / whole for weight in weights]
-    floors = [value.numerator // value.denominator for value in exact]
-    missing = total // step - sum(floors)
-    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i))
+    if whole < 0:
+        parts, whole = [-part for part in parts], -whole
+    floors = [steps * part // whole for part in parts]
+    missing = steps - sum(floors)
+    order = sorted(range(len(parts)), key=lambda i: (-(steps * parts[i] % whole), i))
     for i in order[:missing]:
         floors[i] += 1
     return [value * step for value in floors]
@@ -114,9 +124,11 @@ def spread(total: int, exact: Sequence[Fraction], step: int = 1) -> list[int]:
     """
     if not exact:
         return []
-    floors = [(value / step).numerator // (value / step).denominator for value in exact]
+    unit = lcm(*(value.denominator for value in exact)) * step
+    parts = [value.numerator * (unit // (value.denominator * step)) for value in exact]
+    floors = [part // unit for part in parts]
     missing = total // step - sum(floors)
-    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i] / step, i))
+    order = sorted(range(len(parts)), key=lambda i: (-(parts[i] % unit), i))
     for turn in range(abs(missing)):
         i = order[turn % len(order)] if missing > 0 else order[-1 - turn % len(order)]
         floors[i] += 1 if missing > 0 else -1
@@ -125,11 +137,11 @@ def spread(total: int, exact: Sequence[Fraction], step: int = 1) -> list[int]:
 
 def decimal_text(value: Fraction, places: int = 10, at_least: int = 6) -> str:
     """A fraction as decimal text: at most `places` digits, trailing zeros cut to `at_least`."""
-    scaled = half_up(value * 10**places)
-    text = f"{Decimal(scaled).scaleb(-places):f}"
-    whole, _, digits = text.partition(".")
-    digits = digits.rstrip("0").ljust(at_least, "0")
-    return f"{whole}.{digits}" if digits else whole
+    scaled = _divide(value.numerator * 10**places, value.denominator)
+    text = str(abs(scaled)).rjust(places + 1, "0")
+    whole, digits = text[:-places], text[-places:].rstrip("0").ljust(at_least, "0")
+    sign = "-" if scaled < 0 else ""
+    return f"{sign}{whole}.{digits}" if digits else sign + whole
 
 
 def quantize(value: Fraction, places: int) -> Decimal:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .periods import Period, Usage
+from .periods import Number, Period, Usage
 from .pricing import Component, Dimension, Element, Plan, Restrictions
 
 DAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"]
@@ -132,7 +132,7 @@ def read_tariff(data: object, *, strict: bool = True) -> Plan:
     `strict` refuses fields OCPI does not have. Not strict: they are ignored, as a receiver must.
     """
     read = _Reader(strict=strict)
-    tariff = read.mapping(data, "$")
+    tariff = _content(read, data, "elements")
     read.unknown(tariff, TARIFF_FIELDS, "$")
     currency = str(tariff.get("currency") or "")
     currency = currency if strict else currency.upper()
@@ -156,8 +156,20 @@ def read_tariff(data: object, *, strict: bool = True) -> Plan:
     return Plan(currency, tax, tuple(elements), *low, *high)
 
 
+def _content(read: _Reader, data: object, field: str) -> Mapping[str, Any]:
+    """The object itself, also out of the `data` of an OCPI response."""
+    given = read.mapping(data, "$")
+    inner = given.get("data")
+    if field not in given and isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    return inner if field not in given and isinstance(inner, Mapping) else given
+
+
 def _limit(read: _Reader, value: object, path: str) -> tuple[Fraction | None, Fraction | None]:
-    """A price limit as (before taxes, after taxes): 2.3.0, 2.2.1, or a bare number of 2.1.1."""
+    """A price limit as (before taxes, after taxes): 2.3.0, 2.2.1, or a bare number of 2.1.1.
+
+    A 2.3.0 `Price` names its taxes instead of the sum: `taxes[].amount` added gives it.
+    """
     if value is None:
         return None, None
     if isinstance(value, (int, float, Decimal)):
@@ -167,7 +179,16 @@ def _limit(read: _Reader, value: object, path: str) -> tuple[Fraction | None, Fr
     after = price.get("after_taxes", price.get("incl_vat"))
     if before is None and after is None:
         read.say(path, "needs before_taxes (OCPI 2.3.0) or excl_vat (2.2.1)")
-    return read.number(before, f"{path}.before_taxes"), read.number(after, f"{path}.after_taxes")
+    net = read.number(before, f"{path}.before_taxes")
+    gross = read.number(after, f"{path}.after_taxes")
+    taxes = price.get("taxes")
+    if gross is None and net is not None and taxes:
+        amounts = [
+            read.number(read.mapping(tax, f"{path}.taxes[{i}]").get("amount"), f"{path}.taxes[{i}]")
+            for i, tax in enumerate(read.items(taxes, f"{path}.taxes"))
+        ]
+        gross = net + sum((amount or Fraction(0) for amount in amounts), Fraction(0))
+    return net, gross
 
 
 def _element(read: _Reader, data: object, index: int) -> Element:
@@ -230,17 +251,22 @@ def _restrictions(read: _Reader, data: object, path: str) -> Restrictions:
         end_time=read.minutes(given.get("end_time"), f"{path}.end_time"),
         start_date=read.day(given.get("start_date"), f"{path}.start_date"),
         end_date=read.day(given.get("end_date"), f"{path}.end_date"),
-        min_wh=None if min_kwh is None else min_kwh * 1000,
-        max_wh=None if max_kwh is None else max_kwh * 1000,
+        min_wh=None if min_kwh is None else _whole(min_kwh * 1000),
+        max_wh=None if max_kwh is None else _whole(max_kwh * 1000),
         min_power=number("min_power"),
         max_power=number("max_power"),
         min_current=number("min_current"),
         max_current=number("max_current"),
-        min_duration=number("min_duration"),
-        max_duration=number("max_duration"),
+        min_duration=_whole(number("min_duration")),
+        max_duration=_whole(number("max_duration")),
         days=frozenset(DAYS.index(day) for day in days if day in DAYS) if days else None,
         reservation=reservation if reservation in RESERVATIONS else None,
     )
+
+
+def _whole(value: Fraction | None) -> Number | None:
+    """A whole number as an int, which compares many times faster than a fraction."""
+    return value.numerator if value is not None and value.denominator == 1 else value
 
 
 def zone_named(name: str) -> ZoneInfo:
@@ -258,7 +284,7 @@ def read_cdr(data: object, zone: str | None = None) -> Usage:
     else the location's `time_zone`, else UTC.
     """
     read = _Reader()
-    cdr = read.mapping(data, "$")
+    cdr = _content(read, data, "charging_periods")
     location = cdr.get("cdr_location") or cdr.get("location") or {}
     given_zone = location.get("time_zone") if isinstance(location, Mapping) else None
     periods = read.items(cdr.get("charging_periods"), "$.charging_periods")
@@ -272,7 +298,7 @@ def read_cdr(data: object, zone: str | None = None) -> Usage:
     if any(start is None for start in starts):
         read.say("$.charging_periods", "each period needs a start_date_time")
     begin = read.moment(cdr.get("start_date_time"), "$.start_date_time")
-    end = read.moment(cdr.get("end_date_time"), "$.end_date_time")
+    end = read.moment(cdr.get("end_date_time", cdr.get("stop_date_time")), "$.end_date_time")
     if read.problems:
         raise OcpiError(read.problems)
     order = [i for _, i in sorted((at, i) for i, at in enumerate(starts) if at is not None)]
@@ -319,7 +345,7 @@ def _period(
         wh=volume.get("ENERGY", Fraction(0)) * 1000,
         charging_s=seconds("TIME"),
         parking_s=seconds("PARKING_TIME"),
-        reserved_s=seconds("RESERVATION_TIME"),
+        reserved_s=seconds("RESERVATION_TIME") + seconds("RESERVATION"),
         min_kw=first("MIN_POWER", "POWER", "MAX_POWER"),
         max_kw=first("MAX_POWER", "POWER", "MIN_POWER"),
         min_a=first("MIN_CURRENT", "CURRENT", "MAX_CURRENT"),

@@ -12,7 +12,7 @@ Units: energy Wh, time s, power kW, current A (phases summed), prices per kWh, h
 from __future__ import annotations
 
 import datetime as dt
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,14 +51,14 @@ class Restrictions:
     end_time: int | None = None
     start_date: dt.date | None = None
     end_date: dt.date | None = None
-    min_wh: Fraction | None = None
-    max_wh: Fraction | None = None
+    min_wh: Number | None = None
+    max_wh: Number | None = None
     min_power: Fraction | None = None
     max_power: Fraction | None = None
     min_current: Fraction | None = None
     max_current: Fraction | None = None
-    min_duration: Fraction | None = None
-    max_duration: Fraction | None = None
+    min_duration: Number | None = None
+    max_duration: Number | None = None
     days: frozenset[int] | None = None
     reservation: str | None = None
 
@@ -268,7 +268,7 @@ def _seconds(start: dt.datetime, end: dt.datetime) -> int:
     return delta.days * 86400 + delta.seconds
 
 
-def _within(value: Number, least: Fraction | None, below: Fraction | None) -> bool:
+def _within(value: Number, least: Number | None, below: Number | None) -> bool:
     return (least is None or value >= least) and (below is None or value < below)
 
 
@@ -302,13 +302,19 @@ def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
     )
     used: Number = 0
     for period in usage.periods:
-        inside = edges[bisect_right(edges, period.start) :]
-        for part in cut_at(period, [edge for edge in inside if edge < period.end]):
-            if thresholds:
+        inside = edges[bisect_right(edges, period.start) : bisect_left(edges, period.end)]
+        for part in cut_at(period, inside):
+            if thresholds and _passes(thresholds, used, used + part.wh):
                 yield from cut_energy(part, used, thresholds)
             else:
                 yield part
             used += part.wh
+
+
+def _passes(thresholds: list[Number], used: Number, after: Number) -> bool:
+    """Whether a threshold lies between two amounts of energy, neither of them."""
+    at = bisect_right(thresholds, used)
+    return at < len(thresholds) and thresholds[at] < after
 
 
 def _edges(plan: Plan, usage: Usage, seeker: _Seeker) -> list[dt.datetime]:
@@ -389,7 +395,7 @@ class _Tally:
             total, step = Fraction(self.totals[kind]), line.component.step
             whole = total if kind == Dimension.ENERGY else Fraction(round(total))
             target = -(-whole // step) * step
-            if target > whole:
+            if target > whole or step > 1:  # thirds of an hour arrive cut to six decimals
                 line.billed += target - total
 
 

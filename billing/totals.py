@@ -58,7 +58,7 @@ def _add_rate(
     factor = 1 + (rate or ZERO)
     net_minor = net_of(gross_minor, rate or ZERO, currency)
     lines = [line for line in bill.lines if line.vat == rate]
-    exact = [line.before * factor for line in lines]
+    exact = [line.after for line in lines]
     rows: list[dict[str, Any]] = [
         {
             "dimension": str(line.dimension),

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from .money import quantize
 from .ocpi import read_tariff
-from .periods import ZERO
+from .periods import ZERO, Number
 from .pricing import Component, Dimension, Element, Plan, Restrictions
 
 # kWh, minute, session, other
@@ -150,7 +150,7 @@ def conditions(bounds: Restrictions) -> list[str]:
         if date is not None:
             found.append(text % {"date": format_date(date, "medium", locale=_locale())})
     found += _between(bounds.min_duration, bounds.max_duration, _hours)
-    found += _between(bounds.min_wh, bounds.max_wh, lambda wh: f"{_number(wh / 1000)} kWh")
+    found += _between(bounds.min_wh, bounds.max_wh, lambda wh: f"{_number(Fraction(wh, 1000))} kWh")
     found += _rate(bounds.min_power, bounds.max_power, "kW")
     found += _rate(bounds.min_current, bounds.max_current, "A")
     return found
@@ -183,13 +183,13 @@ def _number(value: Fraction) -> str:
     return str(format_decimal(quantize(value, 3).normalize(), locale=_locale()))
 
 
-def _hours(seconds: Fraction) -> str:
+def _hours(seconds: Number) -> str:
     if seconds % 3600 == 0:
-        return f"{_number(seconds / 3600)} h"
-    return f"{_number(seconds / 60)} min"
+        return f"{_number(Fraction(seconds, 3600))} h"
+    return f"{_number(Fraction(seconds, 60))} min"
 
 
-def _between(least: Fraction | None, below: Fraction | None, say: Any) -> list[str]:
+def _between(least: Number | None, below: Number | None, say: Any) -> list[str]:
     if least and below is not None:
         return [_("from %(a)s to %(b)s") % {"a": say(least), "b": say(below)}]
     if least:
