@@ -27,6 +27,7 @@ from monitoring.models import (
 )
 from monitoring.rules import RULES
 from stations import commands, journal, live
+from stations.catalogue import COMMANDS
 from stations.models import Connector, Station
 from stations.state import try_advance
 
@@ -187,7 +188,7 @@ def step_on(run: PlaybookRun, mode: PlaybookSetting.Mode, now: datetime) -> None
         _end(run, State.REFUSED, reason, now)
     elif mode == Mode.DRY_RUN or (step.harmful and mode == Mode.HARMLESS):
         _keep(run, step, now, dry=True, outcome="would")
-        label = str(commands.COMMANDS[step.command].label)
+        label = str(COMMANDS[step.command].label)
         _end(run, State.DRY, _("Would now order: %(order)s") % {"order": label}, now)
     else:
         _give(run, step, now)

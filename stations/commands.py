@@ -1,4 +1,4 @@
-"""Orders to chargers: the catalogue, and the one way to give one.
+"""Orders to chargers: the one way to give one of the catalogue (`stations/catalogue/`).
 
     commands.send(station, "reset", hard=True)
 
@@ -9,19 +9,15 @@ Each entry has one method of its name in each dialect (`stations/ocpp/v*.py`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.db import transaction
 from django.utils import timezone
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 
 from stations import journal, live
+from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, is_secret
-from stations.forms import commands as form
 from stations.models import Command, CommandBatch, Station
 from stations.state import try_advance
 
@@ -44,54 +40,6 @@ class UnknownCommand(CommandError):
 
 class BadArguments(CommandError):
     """The arguments do not fit the command's form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """One kind of order: how it looks in the back office and how long it may take."""
-
-    label: str | Promise
-    icon: str  # Material symbol
-    form: type[forms.Form] = forms.Form
-    permission: str = "stations.operate_station"
-    danger: bool = False  # red, and typed confirmation in the dialog
-    ttl_s: int = 600  # how long it may wait for an offline station
-    timeout_s: int = 60  # how long the charger may take to answer
-
-
-COMMANDS: dict[str, Spec] = {
-    "remote_start": Spec(_("Start charging"), "play_arrow", form.RemoteStart, ttl_s=120),
-    "remote_stop": Spec(_("Stop charging"), "stop", form.RemoteStop),
-    "unlock": Spec(_("Unlock connector"), "lock_open", form.Unlock),
-    "reset": Spec(_("Restart"), "restart_alt", form.Reset, danger=True),
-    "change_availability": Spec(_("Take in or out of service"), "block", form.Availability),
-    "trigger_message": Spec(_("Ask for a message"), "campaign", form.Trigger),
-    "get_configuration": Spec(
-        _("Read configuration"), "tune", form.GetConfiguration, "stations.configure_station"
-    ),
-    "change_configuration": Spec(
-        _("Change configuration"),
-        "settings",
-        form.ChangeConfiguration,
-        "stations.configure_station",
-    ),
-    "get_report": Spec(
-        _("Read the device model"), "inventory", form.GetReport, "stations.configure_station"
-    ),
-    "clear_cache": Spec(_("Clear the token cache"), "delete_sweep"),
-    "get_log": Spec(_("Fetch a log"), "description", form.GetLog, ttl_s=86_400),
-    "update_firmware": Spec(
-        _("Update firmware"),
-        "system_update",
-        form.UpdateFirmware,
-        "stations.update_firmware",
-        danger=True,
-        ttl_s=3_600,
-    ),
-    "data_transfer": Spec(
-        _("Send vendor data"), "swap_horiz", form.DataTransfer, "stations.configure_station"
-    ),
-}
 
 
 def check(name: str, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from stations import commands
-from stations.commands import COMMANDS
+from stations.catalogue import COMMANDS
 from stations.models import Command, CommandBatch, Connector, Station, Variable
 from tests import make
 

@@ -5,7 +5,7 @@ from django.utils.translation import gettext as _
 from monitoring.admin.looks import playbook_words
 from monitoring.models import Severity
 from stations.admin.timeline import sentence
-from stations.commands import COMMANDS
+from stations.catalogue import COMMANDS
 from stations.models import Entry
 
 

@@ -29,7 +29,7 @@ from stations.admin.base import (
     in_scope,
     moment,
 )
-from stations.commands import COMMANDS, Spec
+from stations.catalogue import COMMANDS, Group, Spec
 from stations.looks import command_chip
 from stations.models import Command, CommandBatch, Connector, Station, Token
 
@@ -44,10 +44,23 @@ ORDERED_BY = {
 }
 
 
-def allowed(request: HttpRequest) -> dict[str, Spec]:
-    """Return the commands this person may send."""
+def allowed(request: HttpRequest, version: str = "") -> dict[str, Spec]:
+    """Return the commands this person may send, to a station of this version ("": any)."""
     user: Any = request.user
-    return {name: spec for name, spec in COMMANDS.items() if user.has_perm(spec.permission)}
+    return {
+        name: spec
+        for name, spec in COMMANDS.items()
+        if spec.known_to(version) and user.has_perm(spec.permission)
+    }
+
+
+def grouped(specs: dict[str, Spec]) -> list[tuple[Group, list[tuple[str, Spec]]]]:
+    """Return commands by what they are for, in the order of the groups; empty groups are out."""
+    return [
+        (group, mine)
+        for group in Group
+        if (mine := [(name, spec) for name, spec in specs.items() if spec.group == group])
+    ]
 
 
 def must_type(name: str, args: dict[str, Any]) -> bool:
@@ -230,7 +243,8 @@ class BulkForm(forms.Form):
     def __init__(self, specs: dict[str, Spec], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["command"].choices = [  # type: ignore[attr-defined]
-            (name, spec.label) for name, spec in specs.items()
+            (group.label, [(name, spec.label) for name, spec in mine])
+            for group, mine in grouped(specs)
         ]
         _dress(self.fields["command"])
         self.fields["command"].widget.attrs["data-submits"] = ""  # shows that command's own form
@@ -238,11 +252,7 @@ class BulkForm(forms.Form):
 
 def bulk_view(request: HttpRequest, site: admin.AdminSite) -> HttpResponse:
     """Confirm one command for many stations; on POST send it to each and show the batch."""
-    specs = {
-        name: spec
-        for name, spec in allowed(request).items()
-        if name not in ("remote_start", "remote_stop")  # they mean one connector, one session
-    }
+    specs = {name: spec for name, spec in allowed(request).items() if not spec.one_station}
     if not specs or request.method != "POST":
         raise PermissionDenied
     ids = [int(one) for one in request.POST.getlist("station") if one.isdigit()][:MAX_BULK]

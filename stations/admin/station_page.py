@@ -49,7 +49,7 @@ def frame(request: HttpRequest, station: Station, tab: str) -> dict[str, Any]:
         "tabs": tabs,
         "presence": presence(station),
         "state_chip": station_state_chip(station),
-        "actions": list(orders.allowed(request).items()),
+        "actions": orders.grouped(orders.allowed(request, station.version)),
         "socket_url": socket_url(station),
         "may_change": user.has_perm("stations.change_station"),
     }

@@ -16,7 +16,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from stations.commands import COMMANDS
+from stations.catalogue import COMMANDS
 from stations.looks import plain
 from stations.models import Command, Connector, Entry, Station, Token
 

@@ -1,8 +1,9 @@
 """Orders out: one at a time, each ending in exactly one terminal state with the charger's answer.
 
-A dialect has one method per name in `stations.commands.COMMANDS`; it takes the Order and returns
-one of the package's call dataclasses, or raises Impossible. `answered_<name>` may keep what an
-accepting answer tells. Nothing here is awaited by whatever reads the socket.
+A dialect has one method per name in `stations.catalogue` that its version knows; it takes the Order
+and returns a Call, or one of the package's call dataclasses, or raises Impossible.
+`answered_<name>` may keep what an accepting answer tells. Nothing here is awaited by whatever reads
+the socket.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from monitoring import metrics
 from stations import commands, security
+from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, redacted
 from stations.models import Command, Message, Station
 from stations.ocpp import fastpath, pool
@@ -42,6 +44,23 @@ Payload = dict[str, Any]
 
 class Impossible(Exception):
     """This order cannot be said in this version of the protocol; the text says why."""
+
+
+class Call(NamedTuple):
+    """What a dialect method says: an action and its payload as the wire has it (camelCase)."""
+
+    action: str
+    payload: Payload
+
+
+def without_none(value: Any) -> Any:
+    """Return a payload without what is None, and without objects that had nothing else."""
+    if isinstance(value, dict):
+        kept = {key: without_none(one) for key, one in value.items() if one is not None}
+        return {key: one for key, one in kept.items() if one != {} or value[key] == {}}
+    if isinstance(value, list):
+        return [without_none(one) for one in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +125,7 @@ class Delivery:
         command.action, command.message_id, command.request = action, message_id, shown
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._pending[message_id] = answer  # before sending: the answer may be faster than we are
-        timeout_s = self.quirks.get("timeout_s") or commands.COMMANDS[command.name].timeout_s
+        timeout_s = self.quirks.get("timeout_s") or COMMANDS[command.name].timeout_s
         sent_at = datetime.now(UTC)
         try:
             await self.link.send(fastpath.pack_call(message_id, action, fastpath.dumps(payload)))
@@ -129,7 +148,10 @@ class Delivery:
         if method is None:
             raise Impossible(f"OCPP {self.version} has no such order.")
         request = method(Order(command.pk, command.args))
-        action, payload = type(request).__name__, fastpath.payload_of(request)
+        if isinstance(request, Call):
+            action, payload = request.action, without_none(request.payload)
+        else:
+            action, payload = type(request).__name__, fastpath.payload_of(request)
         try:
             fastpath.validate_request(self.version, action, payload)
         except Violation as violation:
@@ -142,7 +164,7 @@ class Delivery:
         """Return the actions with which a charger carries out this order."""
         if command.name == "trigger_message":
             return {str(command.args.get("message", ""))}
-        return {"NotifyReport"} if command.name == "get_report" else set()
+        return set(COMMANDS[command.name].expects)
 
     def _answer_came(self, frame: Frame) -> bool:
         future = self._pending.get(frame.id)

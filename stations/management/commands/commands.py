@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from stations import commands
+from stations.catalogue import COMMANDS
 from stations.console import OperatorCommand
 from stations.models import Command as Order
 from stations.models import Station
@@ -24,7 +25,7 @@ class Command(OperatorCommand):
         """Declare send."""
         one = add("send", self.send, help="order a station to do something")
         one.add_argument("identity", metavar="ID")
-        one.add_argument("name", metavar="NAME", help=", ".join(commands.COMMANDS))
+        one.add_argument("name", metavar="NAME", help=", ".join(COMMANDS))
         one.add_argument("given", metavar="JSON", nargs="?", default="{}")
         one.add_argument(
             "--wait",
