@@ -192,12 +192,19 @@ def test_the_health_page_shows_processes_ticks_and_what_waits(staff: Client) -> 
 def test_every_answer_of_the_back_office_carries_the_policy_the_portal_keeps_its_own(
     staff: Client,
 ) -> None:
-    for url in ("/admin/", "/admin/stations/station/", "/admin/login/", "/admin/nowhere/"):
+    for url in ("/admin/", "/admin/stations/station/", "/admin/login/"):
         policy = staff.get(url).headers["Content-Security-Policy"]
         assert "script-src 'self' 'unsafe-eval';" in policy, url
         assert "object-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
     assert "unsafe-eval" not in staff.get("/").headers["Content-Security-Policy"]
+
+
+def test_a_wrong_address_in_the_back_office_leads_back_to_it(staff: Client) -> None:
+    answer = staff.get("/admin/nowhere/")
+    assert answer.status_code == 404
+    assert 'href="/admin/"' in answer.content.decode()
+    assert "unsafe-eval" not in answer.headers["Content-Security-Policy"]
 
 
 def test_no_page_has_a_script_of_its_own_in_the_html() -> None:

@@ -24,7 +24,11 @@ def page(request: HttpRequest, status: int, text: str = "", *, code: bool = Fals
     answer = render(
         request,
         f"{status}.html",
-        {"exception": text, "ask_code": code or request.path.startswith("/c/")},
+        {
+            "exception": text,
+            "ask_code": code or request.path.startswith("/c/"),
+            "back_office": request.path.startswith("/admin/"),
+        },
         status=status,
     )
     answer._csp_config = policy()  # type: ignore[attr-defined]  # as csp_override does
