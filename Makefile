@@ -13,7 +13,7 @@ STAFF_ONLY := .venv var deploy tests bench config stations monitoring firmware b
 REST := (services or browser or slow) and not stripe
 
 .PHONY: help setup setup-dev programs run demo test test-fast check fix fresh docs messages bench \
-	bench-ingest bench-storm bench-chaos bench-pricing cluster clean
+	bench-ingest bench-storm bench-chaos bench-flood bench-pricing cluster clean
 
 help:  ## this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -63,7 +63,7 @@ messages: setup-dev  ## gather the drivers' words for translators, compile what 
 		$(foreach staff,$(STAFF_ONLY),--ignore '$(staff)')
 	$(PY) manage.py compilemessages --ignore '.venv'
 
-bench: bench-ingest bench-storm bench-chaos bench-pricing  ## measure, and write docs/performance.md's tables
+bench: bench-ingest bench-storm bench-chaos bench-flood bench-pricing  ## measure, and write docs/performance.md's tables
 
 bench-ingest: setup-dev programs  ## messages a second, durable before the answer
 	$(PY) -m bench.ingest
@@ -76,6 +76,9 @@ bench-chaos: setup-dev programs  ## kill -9 in the middle: nothing acknowledged 
 
 bench-pricing: setup-dev  ## a hundred thousand sessions priced on one core
 	$(PY) -m bench.pricing
+
+bench-flood: setup-dev programs  ## a hundred chargers send garbage: what do the others notice?
+	$(PY) -m bench.flood
 
 cluster: setup  ## the production shape on this machine: PostgreSQL, Redis, nginx, two gateways
 	deploy/setup.sh programs postgres redis-server nginx

@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from monitoring.models import Session
 from stations import quirks
 from stations.models import Connector, Message, QuirkProfile, Station
+from stations.ocpp import consumer
 from tests import make
 from tests.gateway import Raw, db, gateway, raw
 
@@ -341,6 +342,21 @@ async def test_nobody_suffers_from_chargers_that_send_garbage(url) -> None:
         await asyncio.gather(*shouting)
         for socket in noisy:
             await socket.close()
+
+
+async def test_who_sends_garbage_is_slowed_down_and_named_once(url, monkeypatch, caplog) -> None:
+    """Four refused frames at a cost of half a second each, from an allowance of one second."""
+    monkeypatch.setattr(consumer, "REFUSED_COSTS", consumer.FRAMES_A_SECOND / 2)
+    async with Bench(url, "1.6") as charger:
+        began = time.monotonic()
+        for n in range(4):
+            await charger.send(f'[2,"{n}","MakeCoffee",{{}}]')
+        answers = [(await charger.receive())[2] for _ in range(4)]
+        assert answers == ["NotImplemented"] * 4
+        await lives(charger)
+        assert time.monotonic() - began > 0.9
+    named = [one for one in caplog.messages if "refused" in one]
+    assert named == ["CP1 sends frames that are refused."]
 
 
 # --- content -------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ DIALECTS: Final[dict[str, type[Dialect]]] = {"1.6": V16, "2.0.1": V201, "2.1": V
 SUBPROTOCOLS: Final = {f"ocpp{version}": version for version in DIALECTS}
 
 FRAMES_A_SECOND: Final = 1_000.0  # a station's allowance; what exceeds it waits, nothing is dropped
-REFUSED_COSTS: Final = 50.0  # a refused frame weighs as much as this many good ones
+REFUSED_COSTS: Final = 100.0  # a refused frame weighs as much as this many good ones
 LOG_EVERY_S: Final = 60.0
 HOLD_S: Final = 2.0  # orders wait this long after a reconnect, for a boot that may be coming
 DRAIN_S: Final = 5.0

@@ -78,6 +78,7 @@ _MEANING: Final = {
     "maximum": (PROPERTY, "too large"),
     "multipleOf": (PROPERTY, "more decimal places than allowed"),
 }
+_MAY_BE_FRACTIONS: Final = frozenset({"meterStart", "meterStop"})
 _MAY_BE_EMPTY: Final = frozenset({"meterValue", "sampledValue", "reportData"})
 _GRAVITY: Final = (FORMAT, OCCURRENCE, TYPE, PROPERTY)  # which of several violations is named
 
@@ -220,9 +221,12 @@ def _tolerant(schema: Any, version: str, name: str = "") -> Any:
     1.6 is open to properties it does not name: 1.6-J nowhere forbids them, and refusing a
     StopTransaction for a vendor's extra field would lose the session. 2.x has customData for
     that purpose, and forbids the rest (Part 4 §4.3). Empty lists of samples or report lines
-    are sent by several firmwares in every version: there is nothing in them to misread.
+    are sent by several firmwares in every version: there is nothing in them to misread. Nor is there in
+    1.6's registers with a fraction of a Wh: refusing those would strand the session.
     """
     if isinstance(schema, dict):
+        if version == V16 and name in _MAY_BE_FRACTIONS:
+            return {"type": "number"}
         return {
             key: _tolerant(value, version, key)
             for key, value in schema.items()
