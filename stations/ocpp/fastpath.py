@@ -221,8 +221,8 @@ def _tolerant(schema: Any, version: str, name: str = "") -> Any:
     1.6 is open to properties it does not name: 1.6-J nowhere forbids them, and refusing a
     StopTransaction for a vendor's extra field would lose the session. 2.x has customData for
     that purpose, and forbids the rest (Part 4 §4.3). Empty lists of samples or report lines
-    are sent by several firmwares in every version: there is nothing in them to misread. Nor is there in
-    1.6's registers with a fraction of a Wh: refusing those would strand the session.
+    are sent by several firmwares in every version: there is nothing in them to misread. Nor is
+    there in 1.6's registers with a fraction of a Wh: refusing those would strand the session.
     """
     if isinstance(schema, dict):
         if version == V16 and name in _MAY_BE_FRACTIONS:
