@@ -13,6 +13,7 @@ from monitoring.models.health import (
     Silence,
     Tick,
 )
+from monitoring.models.power import Allotment, CarNeeds, ChargingProfile
 from monitoring.models.response import (
     Contact,
     Notice,
@@ -23,6 +24,9 @@ from monitoring.models.response import (
 
 __all__ = [
     "Alert",
+    "Allotment",
+    "CarNeeds",
+    "ChargingProfile",
     "Contact",
     "Exclusion",
     "FaultCode",

@@ -3,9 +3,13 @@
 from stations.models.assets import Connector, Evse, QuirkProfile, Site, Station, Variable
 from stations.models.journal import Entry
 from stations.models.people import Token, User
+from stations.models.reservations import Reservation
+from stations.models.security import Authority, Certificate
 from stations.models.wire import Command, CommandBatch, Message
 
 __all__ = [
+    "Authority",
+    "Certificate",
     "Command",
     "CommandBatch",
     "Connector",
@@ -13,6 +17,7 @@ __all__ = [
     "Evse",
     "Message",
     "QuirkProfile",
+    "Reservation",
     "Site",
     "Station",
     "Token",

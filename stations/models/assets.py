@@ -48,6 +48,24 @@ class Site(models.Model):
     )
     opening_hours = models.CharField(_("opening hours"), max_length=200, blank=True)
     support_phone = models.CharField(_("support phone"), max_length=40, blank=True)
+    # power sharing (monitoring/sharing.py)
+    power_limit_a = models.PositiveIntegerField(
+        _("limit (A per phase)"),
+        null=True,
+        blank=True,
+        help_text=_("What all sessions here may draw together. Empty: nothing is shared."),
+    )
+    power_minimum_a = models.PositiveIntegerField(
+        _("minimum (A)"),
+        default=6,
+        help_text=_("What each session gets at least, or it waits. A car needs 6 A."),
+    )
+    power_offline_a = models.PositiveIntegerField(
+        _("offline (A)"),
+        null=True,
+        blank=True,
+        help_text=_("What each EVSE may draw when its station has lost us. Empty: an equal part."),
+    )
 
     class Meta:
         verbose_name = _("site")
@@ -149,7 +167,20 @@ class Station(models.Model):
     )
     # security (protocol notes §5)
     security_profile = models.PositiveSmallIntegerField(_("security profile"), default=0)
+    security_locked = models.BooleanField(
+        _("locked"),
+        default=False,
+        db_default=False,
+        help_text=_("The profile rises with the best one it connects with, and never falls."),
+    )
+    connected_profile = models.PositiveSmallIntegerField(
+        _("connects with profile"), null=True, editable=False
+    )
     password_hash = models.CharField(max_length=200, blank=True, editable=False)
+    # the password on trial: it becomes the password when the station first connects with it
+    next_password_hash = models.CharField(max_length=200, blank=True, default="", editable=False,
+                                          db_default="")  # fmt: skip
+    next_password_until = models.DateTimeField(null=True, editable=False)
     # presence: written by the socket's owner only
     connected = models.BooleanField(_("connected"), default=False, editable=False)
     epoch = models.BigIntegerField(
@@ -171,6 +202,9 @@ class Station(models.Model):
         _("since"), null=True, editable=False, help_text=_("The charger's own time.")
     )
     error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
+    power_priority = models.PositiveSmallIntegerField(
+        _("power priority"), default=0, db_default=0, help_text=_("A higher number is served first at its site.")
+    )
     notes = models.TextField(_("notes"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -263,6 +297,9 @@ class Connector(models.Model):
     number = models.PositiveIntegerField(_("number"), help_text=_("Within its EVSE; 1 in 1.6."))
     type = models.CharField(_("type"), max_length=24, choices=Type, default=Type.IEC_62196_T2)
     max_power_w = models.PositiveIntegerField(_("power (W)"), default=22_000)
+    phases = models.PositiveSmallIntegerField(
+        _("phases"), choices=[(1, "1"), (3, "3")], default=3, db_default=3
+    )
     code = models.CharField(_("portal code"), max_length=16, unique=True, default=portal_code)
     status = models.CharField(
         _("status"), max_length=16, choices=Status, default=Status.UNKNOWN, editable=False
