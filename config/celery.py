@@ -28,6 +28,8 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour="3", minute="17"),
     },
     "sessions due": {"task": "monitoring.tasks.close_sessions", "schedule": 30.0},
+    "power sharing": {"task": "monitoring.tasks.share_power", "schedule": 3.0},
+    "charging profiles": {"task": "monitoring.tasks.forget_profiles", "schedule": 300.0},
     "room for readings": {
         "task": "monitoring.tasks.keep_readings",
         "schedule": crontab(hour="1", minute="7"),

@@ -12,16 +12,19 @@ from django.utils import timezone
 
 from monitoring.models import Session
 from stations.models import Token
+from stations.reservations import Held
 
 MAX_STRANGERS = 1_000  # unknown cards kept so that staff can enrol them in one click
 ACCEPTED = "Accepted"
+RESERVED = "NotAtThisTime"  # another driver has reserved it
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer about a token, in 2.x words (AuthorizationStatusEnumType).
 
-    `status` is Accepted, Blocked, Expired, Unknown or ConcurrentTx. 1.6 says Invalid for Unknown.
+    `status` is Accepted, Blocked, Expired, Unknown, ConcurrentTx or NotAtThisTime (reserved by
+    somebody else). 1.6 says Invalid for Unknown and Blocked for NotAtThisTime.
     """
 
     status: str
@@ -47,12 +50,13 @@ class Request:
     token_uid: str
     token_type: str = ""
     station_id: int | None = None
+    evse: int | None = None
     session_id: int | None = None
     starts: bool = False
 
 
 def decide(requests: Sequence[Request]) -> list[Verdict]:
-    """Return a verdict a request, with two queries at most (a third to keep unknown cards).
+    """Return a verdict a request, with three queries at most (one more to keep unknown cards).
 
     A request without a uid (2.x NoAuthorization) is accepted: the station asks nobody.
     """
@@ -69,6 +73,7 @@ def decide(requests: Sequence[Request]) -> list[Verdict]:
         .filter(folded__in=uids)
         .select_related("user")
     }
+    held = Held({request.station_id for request in requests if request.station_id})
     running = _running([token for token in known.values() if token.max_sessions is not None])
     now = timezone.now()
     verdicts = []
@@ -82,6 +87,8 @@ def decide(requests: Sequence[Request]) -> list[Verdict]:
             continue
         others = running.get(token.pk, set()) - {request.session_id}
         status = _status(token, now, len(others))
+        if status == ACCEPTED and request.session_id is None and _reserved(held, request, token):
+            status = RESERVED
         if request.starts and status == ACCEPTED and token.pk in running:
             running[token.pk].add(-len(running[token.pk]) - 1)  # a session without an id yet
         verdicts.append(
@@ -95,6 +102,13 @@ def decide(requests: Sequence[Request]) -> list[Verdict]:
         )
     _keep_strangers([request for request in requests if request.token_uid.upper() not in known])
     return verdicts
+
+
+def _reserved(held: Held, request: Request, token: Token) -> bool:
+    """Tell whether another driver has reserved where this token wants to charge."""
+    return request.station_id is not None and held.from_others(
+        request.station_id, request.evse, request.token_uid, token.group
+    )
 
 
 def _status(token: Token, now: datetime, running: int) -> str:

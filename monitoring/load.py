@@ -84,8 +84,8 @@ def step(
 ) -> dict[int, int]:
     """Return what to order now, key → amperes: only what differs from `drawn`.
 
-    `drawn` is the most each session may draw by what its station has accepted. Decreases go at once;
-    an increase only as far as the connection has room while the decreases are not yet accepted.
+    `drawn` is the most each session may draw by what its station has accepted. Decreases go at
+    once; an increase only as far as there is room while the decreases are not yet accepted.
     """
     now = {key: amps for key, amps in target.items() if amps < drawn[key]}
     room = limit_a - reserved_a - sum(drawn.values())

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from monitoring import load
-from monitoring.models import Allotment, ChargingProfile
+from monitoring.models import Allotment, ChargingProfile, Session
 from stations import journal, live
 
 OURS: Final = "CSO"
@@ -73,10 +73,13 @@ def cleared(
     return count
 
 
-def of_transaction_ended(before: datetime) -> int:
+def forget_ended() -> int:
     """Forget profiles of sessions that are over and those that ran out; return how many."""
-    over = Q(purpose="TxProfile") & ~Q(ref="") & ~Q(station__sessions__stopped_at__isnull=True)
-    count, _ = ChargingProfile.objects.filter(Q(valid_to__lt=before) | over).delete()
+    running = Session.objects.filter(
+        station=OuterRef("station"), ref=OuterRef("ref"), stopped_at__isnull=True
+    )
+    over = Q(purpose="TxProfile") & ~Q(ref="") & ~Exists(running)
+    count, _ = ChargingProfile.objects.filter(Q(valid_to__lt=timezone.now()) | over).delete()
     return count
 
 
@@ -130,7 +133,9 @@ def within(station_id: int, evse: int, schedule: Mapping[str, Any]) -> bool:
     if row is None or row.confirmed_a is None:
         return True
     peak = max((one.get("limit") or 0.0 for one in schedule["chargingSchedulePeriod"]), default=0.0)
-    allowed = row.confirmed_a if schedule["chargingRateUnit"] == "A" else load.watts(row.confirmed_a)
+    allowed = (
+        row.confirmed_a if schedule["chargingRateUnit"] == "A" else load.watts(row.confirmed_a)
+    )
     return bool(peak <= allowed + 0.5)
 
 

@@ -61,7 +61,14 @@ def start(facts: Sequence[Start]) -> list[Started]:
     ]
     verdicts = authorization.decide(
         [
-            Request(f.token_uid, f.token_type, f.station_id, row.id if row else None, row is None)
+            Request(
+                f.token_uid,
+                f.token_type,
+                f.station_id,
+                f.evse,
+                row.id if row else None,
+                row is None,
+            )
             for f, row in zip(facts, own, strict=True)
         ]
     )
@@ -243,7 +250,7 @@ def update(facts: Sequence[Update]) -> list[Updated]:
     made = _appear([fact for fact in facts if (fact.station_id, fact.ref) not in known], known)
     verdicts = authorization.decide(
         [
-            Request(f.token_uid, f.token_type, f.station_id, known[f.station_id, f.ref].id)
+            Request(f.token_uid, f.token_type, f.station_id, None, known[f.station_id, f.ref].id)
             for f in facts
         ]
     )
@@ -346,7 +353,7 @@ def stop(facts: Sequence[Stop]) -> list[Stopped]:
     fresh = {row.id for row in made}
     verdicts = authorization.decide(
         [
-            Request(f.token_uid, f.token_type, f.station_id, known[f.station_id, f.ref].id)
+            Request(f.token_uid, f.token_type, f.station_id, None, known[f.station_id, f.ref].id)
             for f in facts
         ]
     )

@@ -126,7 +126,9 @@ def fallback_of(site: Site, evses: int) -> int:
 def conclude(rows: Iterable[Allotment], now: datetime) -> None:
     """Take over what became of the orders on their way (the rows are not saved)."""
     waiting = {row.command_id: row for row in rows if row.command_id}
-    found = Command.objects.filter(pk__in=waiting).values_list("pk", "status", "error", "answered_at")
+    found = Command.objects.filter(pk__in=waiting).values_list(
+        "pk", "status", "error", "answered_at"
+    )
     for pk, status, error, answered_at in found:
         row = waiting[pk]
         if status in (Command.Status.ACCEPTED, Command.Status.SCHEDULED):
@@ -183,7 +185,10 @@ def _allotments(site: Site, bays: list[Bay]) -> dict[tuple[int, int], Allotment]
         (row.station_id, row.evse): row for row in Allotment.objects.filter(station__in=stations)
     }
     Allotment.objects.bulk_create(
-        [Allotment(site=site, station_id=pk, evse=evse) for pk, evse in sorted(wanted - have.keys())],
+        [
+            Allotment(site=site, station_id=pk, evse=evse)
+            for pk, evse in sorted(wanted - have.keys())
+        ],
         ignore_conflicts=True,
     )
     if wanted - have.keys():
@@ -257,7 +262,7 @@ def _unreachable_a(bay: Bay, rows: dict[tuple[int, int], Allotment], now: dateti
     return max(row.confirmed_a, row.ordered_a or 0, default_a)
 
 
-# --- orders ----------------------------------------------------------------------------------------
+# --- orders --------------------------------------------------------------------------------------
 
 
 def _may_order(row: Allotment, now: datetime) -> bool:
@@ -347,7 +352,7 @@ def _forget_unshared() -> None:
             row.delete()
 
 
-# --- what cars tell --------------------------------------------------------------------------------
+# --- what cars tell ------------------------------------------------------------------------------
 
 
 def car_told(session: Session, **changes: Any) -> CarNeeds:

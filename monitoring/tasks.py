@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from monitoring import alerts, ledger, notices, playbooks, sessions
+from monitoring import alerts, ledger, notices, playbooks, profiles, sessions, sharing
 from stations import partitions
 
 READINGS = partitions.Table("monitoring_reading")
@@ -43,3 +43,15 @@ def write_ledger() -> None:
 def run_playbooks() -> None:
     """Take what is being mended one step further."""
     playbooks.tick()
+
+
+@shared_task(name="monitoring.tasks.share_power")
+def share_power() -> None:
+    """Share the power of every site that has a limit."""
+    sharing.tick()
+
+
+@shared_task(name="monitoring.tasks.forget_profiles")
+def forget_profiles() -> None:
+    """Forget charging profiles that ran out and those of sessions that are over."""
+    profiles.forget_ended()

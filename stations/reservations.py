@@ -35,7 +35,7 @@ def accepted(
     station_id: int, number: int, *, token_uid: str, until: datetime, evse: int | None = None,
     group: str = "",
 ) -> Reservation:  # fmt: skip
-    """Keep a reservation that a station has accepted; the same number again replaces it (H01.FR.02)."""
+    """Keep what a station has accepted; the same number again replaces it (H01.FR.02)."""
     row, _ = Reservation.objects.update_or_create(
         station_id=station_id,
         number=number,

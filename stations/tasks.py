@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from stations import commands, journal, partitions
+from stations import commands, journal, partitions, reservations
 
 FRAMES = partitions.Table("stations_message", weekly=True)
 
@@ -25,8 +25,9 @@ def sweep_journal() -> None:
 
 @shared_task(name="stations.tasks.sweep_commands")
 def sweep_commands() -> None:
-    """End commands that expired or were never answered."""
+    """End commands that expired or were never answered, and reservations that are over."""
     commands.sweep()
+    reservations.sweep()
 
 
 @shared_task(name="stations.tasks.keep_frames")

@@ -80,9 +80,7 @@ class Allotment(models.Model):
         verbose_name = _("allotment")
         verbose_name_plural = _("allotments")
         ordering = ["site", "station", "evse"]
-        constraints = [
-            models.UniqueConstraint(fields=["station", "evse"], name="allotment_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["station", "evse"], name="allotment_once")]
 
     def __str__(self) -> str:
         return f"{self.station_id}/{self.evse}: {self.target_a} A"

@@ -5,13 +5,14 @@ One file an area. An entry makes the dialog in the back office, the checks of `c
 each dialect that `says` it (`stations/ocpp/`). A test holds the two together.
 """
 
-from stations.catalogue import charging, configuration, firmware
+from stations.catalogue import charging, configuration, firmware, power
 from stations.catalogue.spec import Group, Spec
 
 COMMANDS: dict[str, Spec] = {
     **charging.COMMANDS,
     **configuration.COMMANDS,
     **firmware.COMMANDS,
+    **power.COMMANDS,
 }
 
 __all__ = ["COMMANDS", "Group", "Spec"]

@@ -57,7 +57,9 @@ class PeriodsField(forms.CharField):
         if not {"start_s", "limit"} <= set(period) <= known:
             raise ValidationError(_("A period has start_s, limit and perhaps phases."))
         if period["start_s"] < 0 or not 0 <= period["limit"] <= 10_000_000:
-            raise ValidationError(_("A period begins at 0 s or later and its limit is not negative."))
+            raise ValidationError(
+                _("A period begins at 0 s or later and its limit is not negative.")
+            )
         if period.get("phases") not in (None, 1, 2, 3):
             raise ValidationError(_("A period uses 1, 2 or 3 phases."))
         period["limit"] = round(float(period["limit"]), 1)  # both versions: one digit
@@ -141,7 +143,9 @@ class SetChargingProfile(forms.Form):
         starts = [period["start_s"] for period in periods]
         if periods and (starts[0] != 0 or sorted(set(starts)) != starts):
             self.add_error("periods", _("The first line begins at 0, later ones rise."))
-        if cleaned.get("purpose") == "TxProfile" and not (cleaned.get("evse") and cleaned.get("ref")):
+        if cleaned.get("purpose") == "TxProfile" and not (
+            cleaned.get("evse") and cleaned.get("ref")
+        ):
             self.add_error("ref", _("A profile of a session needs its EVSE and transaction."))
         if kind == "Recurring" and not (cleaned.get("recurrency") and cleaned.get("start_at")):
             self.add_error("recurrency", _("Say how often it repeats and when it begins."))
@@ -167,7 +171,11 @@ class GetChargingProfiles(forms.Form):
     evse = _evse()
     purpose = forms.ChoiceField(
         label=_("What for"),
-        choices=[("", _("any")), *PURPOSES, ("ChargingStationExternalConstraints", _("From outside"))],
+        choices=[
+            ("", _("any")),
+            *PURPOSES,
+            ("ChargingStationExternalConstraints", _("From outside")),
+        ],
         required=False,
     )
     stack_level = forms.IntegerField(label=_("Stack level"), min_value=0, required=False)

@@ -203,7 +203,10 @@ class Station(models.Model):
     )
     error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
     power_priority = models.PositiveSmallIntegerField(
-        _("power priority"), default=0, db_default=0, help_text=_("A higher number is served first at its site.")
+        _("power priority"),
+        default=0,
+        db_default=0,
+        help_text=_("A higher number is served first at its site."),
     )
     notes = models.TextField(_("notes"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)

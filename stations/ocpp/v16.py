@@ -17,6 +17,7 @@ from monitoring.facts import Start, Stop
 from stations import configuration, uploads
 from stations.models import Command
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.power import Power16
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
 from stations.ocpp.fastpath import Violation
@@ -24,6 +25,7 @@ from stations.ocpp.measurements import moments
 from stations.ocpp.times import read_time, utc_text
 from stations.presence import Boot, Status, believable
 
+STATUSES_OF_16: Final = {"Unknown": "Invalid", "NotAtThisTime": "Blocked"}
 MAX_CONNECTOR: Final = 10_000
 BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 # TriggerMessage knows six messages; the security extension's ExtendedTriggerMessage the rest.
@@ -34,7 +36,7 @@ EXTENDED: Final = {
 TRIGGERED_AS: Final = {"TransactionEvent": "MeterValues"} | EXTENDED
 
 
-class V16(Dialect):
+class V16(Power16, Dialect):
     """One charge point's connection."""
 
     version = fastpath.V16
@@ -121,6 +123,7 @@ class V16(Dialect):
                 clock_ok=believable(at, incoming.received_at),
             ),
         )
+        self.used_reservation(incoming, payload.get("reservationId"))
         return lambda: {
             "transactionId": slot.outcome.number,
             "idTagInfo": id_tag_info(slot.outcome.verdict),
@@ -368,7 +371,7 @@ class V16(Dialect):
 
 def id_tag_info(verdict: Verdict) -> Payload:
     """IdTagInfo (§7.27) of a verdict; 1.6 has no Unknown."""
-    info: Payload = {"status": "Invalid" if verdict.status == "Unknown" else verdict.status}
+    info: Payload = {"status": STATUSES_OF_16.get(verdict.status, verdict.status)}
     if verdict.group:
         info["parentIdTag"] = verdict.group[:20]
     if verdict.expires_at:

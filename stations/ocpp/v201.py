@@ -18,6 +18,7 @@ from monitoring.sessions import NAMELESS
 from stations import configuration, journal, live, uploads
 from stations.models import Command
 from stations.ocpp import fastpath, pool
+from stations.ocpp.blocks.power import Power2x
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
 from stations.ocpp.fastpath import Violation
@@ -30,7 +31,7 @@ BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 TRIGGERED_AS: Final = {"DiagnosticsStatusNotification": "LogStatusNotification"}
 
 
-class V201(Dialect):
+class V201(Power2x, Dialect):
     """One charging station's connection."""
 
     version = fastpath.V201
@@ -116,6 +117,7 @@ class V201(Dialect):
         if not fact.offline:
             self.told_time(incoming, fact.at)
         slot = incoming.add(lane, fact)
+        self.used_reservation(incoming, payload.get("reservationId"))
         if "idToken" not in payload:
             return {}
 

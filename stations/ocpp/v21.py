@@ -13,6 +13,7 @@ from ocpp.v21 import call
 from ocpp.v21.enums import Action
 
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.power import Power21
 from stations.ocpp.delivery import Payload
 from stations.ocpp.dialect import Answer, Handler, Incoming
 from stations.ocpp.v201 import V201
@@ -20,7 +21,7 @@ from stations.ocpp.v201 import V201
 STREAM = "NotifyPeriodicEventStream"
 
 
-class V21(V201):
+class V21(Power21, V201):
     """One charging station's connection."""
 
     version = fastpath.V21
