@@ -258,7 +258,7 @@ def test_a_share_is_renewed_before_it_runs_out() -> None:
 @pytest.mark.django_db
 def test_a_site_without_a_limit_any_more_takes_its_profiles_back() -> None:
     site = make.site(power_limit_a=32)
-    (session,) = running(site, 1)
+    running(site, 1)
     settle()
     Site.objects.filter(pk=site.pk).update(power_limit_a=None)
     Command.objects.all().delete()
