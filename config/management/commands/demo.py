@@ -12,6 +12,7 @@ from typing import Any
 import time_machine
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.utils import timezone
 
 from config.demo import director, guests, network, seed
@@ -37,6 +38,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG:
             raise CommandError("The demo makes up people and money: it runs with DEBUG=true only.")
+        if "stations_site" not in connection.introspection.table_names():
+            raise CommandError("The database is empty. Start the demo with: make demo")
         if not seed.done():
             self._prepare(options["seed"], options["days"])
         if not options["prepare"]:
