@@ -11,10 +11,11 @@ from typing import Any
 from django.db import transaction
 
 from . import ledger
-from .invoicing import issue, rates_of, sums_of
+from .invoicing import issue, sums_of
 from .models import Charge, Invoice, Refund, Series
 from .models.invoices import DocumentKind
 from .money import from_minor, net_of, spread, step_minor
+from .totals import rates_of
 
 
 def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Invoice:
@@ -42,6 +43,7 @@ def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Inv
             "currency": invoice.currency,
             "supply_country": invoice.snapshot["supply_country"],
             "payment": invoice.snapshot["payment"],
+            "rounding": invoice.snapshot.get("rounding", "gross"),
             "reason": reason,
             **sums_of(lines),
         }
@@ -63,7 +65,7 @@ def _credit_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
         parts = [(line["gross_minor"], line["net_minor"]) for line in lines]
     else:
         parts = _parts(invoice, lines, amount_minor)
-        shown = ("dimension", "vat", "session")
+        shown = ("dimension", "vat", "category", "session")
         lines = [{name: line[name] for name in shown if name in line} for line in lines]
     return [
         line | {"gross_minor": -gross, "net_minor": -net, "vat_minor": net - gross}

@@ -1,12 +1,12 @@
-"""How a document looks: from its frozen snapshot alone, in the customer's language, as a PDF."""
+"""How a document looks: from its frozen snapshot alone, in the customer's language."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
-import hashlib
 import io
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,26 +19,11 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from . import pdf
-from .models import Invoice, InvoiceFile, Seller
-from .money import from_minor
+from .models import Invoice, Seller
+from .money import from_minor, quantize
 
 CSS = Path(settings.BASE_DIR) / "templates" / "invoice" / "invoice.css"
 DEFAULT_DAYS = 14
-
-
-def pdf_of(invoice: Invoice) -> bytes:
-    """The document's PDF: rendered once, kept, and the same bytes ever after."""
-    kept = InvoiceFile.objects.filter(invoice=invoice, format=InvoiceFile.Format.PDF).first()
-    if kept is not None:
-        return bytes(kept.content)
-    content = pdf.render_apart(html_of(invoice), CSS.read_text(encoding="utf-8"))
-    kept, _new = InvoiceFile.objects.get_or_create(
-        invoice=invoice,
-        format=InvoiceFile.Format.PDF,
-        defaults={"content": content, "sha256": hashlib.sha256(content).hexdigest()},
-    )
-    return bytes(kept.content)
 
 
 def html_of(invoice: Invoice) -> str:
@@ -53,9 +38,8 @@ def present(invoice: Invoice) -> dict[str, Any]:
     words = Words(invoice.language, invoice.currency)
     zone = ZoneInfo(snapshot["seller"]["time_zone"])
     issued = invoice.issued_at.astimezone(zone)
-    due = issued.date() + dt.timedelta(days=snapshot.get("due_days") or DEFAULT_DAYS)
     payment = snapshot["payment"]
-    owed = invoice.kind == Invoice.Kind.INVOICE and payment is None and invoice.gross_minor > 0
+    owed = is_owed(invoice)
     sessions = {s["id"]: words.session(s) for s in snapshot["sessions"]}
     return {
         "invoice": invoice,
@@ -86,13 +70,26 @@ def present(invoice: Invoice) -> dict[str, Any]:
         "gross": words.money(snapshot["gross_minor"]),
         "paid": words.money(payment["paid_minor"]) if payment else "",
         "owed": owed,
-        "due": format_date(due, "long", locale=words.locale) if owed else "",
+        "due": format_date(due_date(invoice), "long", locale=words.locale) if owed else "",
+        "reverse_charge": any(rate.get("category") == "AE" for rate in snapshot["rates"]),
         "qr": _transfer_code(invoice) if owed else "",
         "iban": " ".join(
             snapshot["seller"]["iban"][i : i + 4]
             for i in range(0, len(snapshot["seller"]["iban"]), 4)
         ),
     }
+
+
+def is_owed(invoice: Invoice) -> bool:
+    """Whether the document asks for money: an invoice that was not paid when it was issued."""
+    unpaid = invoice.snapshot["payment"] is None and invoice.gross_minor > 0
+    return invoice.kind == Invoice.Kind.INVOICE and unpaid
+
+
+def due_date(invoice: Invoice) -> dt.date:
+    """Until when an owed document is to be paid, in the seller's time."""
+    issued = invoice.issued_at.astimezone(ZoneInfo(invoice.snapshot["seller"]["time_zone"]))
+    return issued.date() + dt.timedelta(days=invoice.snapshot.get("due_days") or DEFAULT_DAYS)
 
 
 def title_of(invoice: Invoice) -> str:
@@ -178,7 +175,7 @@ class Words:
             "what": self.description(kind),
             "detail": detail,
             "quantity": f"{self.quantity(line)} {unit}".strip() if "quantity" in line else "",
-            "price": self.amount(Decimal(line["price"])) + (f" / {unit}" if unit else "")
+            "price": self.amount(_price(line, session)) + (f" / {unit}" if unit else "")
             if "price" in line
             else "",
             "vat": self.percent(line["vat"]),
@@ -221,6 +218,14 @@ class Words:
             "number": corrects["number"],
             "date": format_date(issued, "long", locale=self.locale),
         }
+
+
+def _price(line: dict[str, Any], session: dict[str, Any]) -> Decimal:
+    """A line's unit price; net where the customer owes the VAT and the tariff includes it."""
+    if line.get("category") == "AE" and session.get("tax_included"):
+        rate = 1 + Fraction(line.get("tariff_vat") or 0) / 100
+        return quantize(Fraction(line["price"]) / rate, 6).normalize()
+    return Decimal(line["price"])
 
 
 def _logo(seller_id: int) -> str:

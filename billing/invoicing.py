@@ -26,6 +26,7 @@ from .models.charges import ChargeState
 from .models.invoices import DocumentKind
 from .models.tariffs import canonical
 from .money import money
+from .totals import rates_of, vat_on_net
 
 SNAPSHOT_VERSION = 1
 SELLER_FIELDS = (
@@ -148,6 +149,7 @@ def default_seller() -> Seller:
 def session_content(session: Session, charge: Charge) -> dict[str, Any]:
     """What a document says about one session: where, when, how much, from which registers."""
     site, connector = session.station.site, session.connector
+    whose = _whose(session, charge)
     snapshot = charge.tariff_snapshot or {}
     return {
         "id": session.pk,
@@ -175,7 +177,25 @@ def session_content(session: Session, charge: Charge) -> dict[str, Any]:
         "tariff": {name: snapshot.get(name) for name in ("key", "version", "name", "sha256")},
         "tax_included": str(snapshot.get("ocpi", {}).get("tax_included") or "NO") == "YES",
         "doubts": list(session.flags),
+        "inputs": inputs_hash(charge),
+        **whose,
     }
+
+
+def inputs_hash(charge: Charge) -> dict[str, Any]:
+    """What the price was computed from: the charge keeps it, the document its SHA-256."""
+    tariff = (charge.tariff_snapshot or {}).get("ocpi")
+    kept = canonical({"usage": charge.usage, "tariff": tariff})
+    return {"sha256": hashlib.sha256(kept).hexdigest(), "engine": charge.engine}
+
+
+def _whose(session: Session, charge: Charge) -> dict[str, str]:
+    """With which card of a house account, and where that books it."""
+    token, account = session.token, charge.house_account_id
+    if token is None or account is None:
+        return {}
+    centres = [c.name for c in token.cost_centres.all() if c.account_id == account]
+    return {"card": token.label or token.uid, "cost_centre": next(iter(centres), "")}
 
 
 def customer_content(charge: Charge) -> dict[str, Any]:
@@ -190,6 +210,7 @@ def customer_content(charge: Charge) -> dict[str, Any]:
             "country": account.country,
             "vat_id": account.vat_id,
             "reference": account.reference,
+            "order_number": account.order_number,
             "email": account.email,
         }
     details = dict(payment.billing_details) if payment is not None else {}
@@ -264,16 +285,6 @@ def _payment_content(charge: Charge) -> dict[str, Any] | None:
     }
 
 
-def rates_of(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Net, VAT and gross by VAT rate: sums of the lines."""
-    rates: dict[str | None, dict[str, Any]] = {}
-    for line in lines:
-        row = rates.setdefault(line["vat"], {"vat": line["vat"]})
-        for name in ("net_minor", "vat_minor", "gross_minor"):
-            row[name] = row.get(name, 0) + line[name]
-    return sorted(rates.values(), key=lambda row: float(row["vat"] or -1))
-
-
 def sums_of(lines: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {
         name: sum(line[name] for line in lines)
@@ -299,7 +310,11 @@ def invoice_month(account: HouseAccount, year: int, month: int) -> list[Invoice]
             Charge.objects.filter(
                 house_account=account, state=ChargeState.UNPAID, session__closed_at__lt=until
             )
-            .select_related("session__station__site", "session__connector__evse", "house_account")
+            .select_related(
+                *("session__station__site", "session__connector__evse"),
+                *("session__token", "house_account"),
+            )
+            .prefetch_related("session__token__cost_centres")
             .order_by("session__closed_at", "pk")
         )
         groups: dict[tuple[str, str], list[Charge]] = {}
@@ -316,10 +331,17 @@ def _collective(
     account: HouseAccount, seller: Seller, charges: list[Charge], country: str, period: str
 ) -> Invoice:
     lines = [line | {"session": c.session_id} for c in charges for line in c.lines]
+    sessions = [session_content(c.session, c) for c in charges]
+    net = not any(session["tax_included"] for session in sessions)
+    if reverses_charge(account, seller):
+        lines = [_reversed(line) for line in lines]
+    elif net:
+        lines = vat_on_net(lines, charges[0].currency)
     content = {
         "lines": lines,
         "rates": rates_of(lines),
-        "sessions": [session_content(c.session, c) for c in charges],
+        "rounding": "net" if net else "gross",
+        "sessions": sessions,
         "customer": customer_content(charges[0]),
         "language": account.language,
         "currency": charges[0].currency,
@@ -343,3 +365,24 @@ def _collective(
         )
         journal.record("charge.invoiced", charge, station_id=charge.session.station_id)
     return invoice
+
+
+def reverses_charge(account: HouseAccount, seller: Seller) -> bool:
+    """Whether the customer owes the VAT: a taxable dealer of electricity seated abroad.
+
+    Directive 2006/112 art. 38 (place of supply to a dealer) and 195; other customers pay the VAT
+    of the country the station stands in (art. 39, CJEU C-60/23).
+    """
+    abroad = account.country.upper() not in ("", seller.country.upper())
+    return bool(account.reverse_charge and account.vat_id and abroad)
+
+
+def _reversed(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without VAT that the customer accounts for; what the tariff had is kept."""
+    return line | {
+        "tariff_vat": line["vat"],
+        "vat": "0",
+        "category": "AE",
+        "vat_minor": 0,
+        "gross_minor": line["net_minor"],
+    }

@@ -22,7 +22,7 @@ from django.utils.translation import override
 from stations import journal
 from stations.state import try_advance
 
-from . import documents
+from . import documents, files
 from .models import Invoice, Mail
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,5 @@ def compose(mail: Mail) -> EmailMultiAlternatives:
     )
     message.attach_alternative(html, "text/html")
     if mail.invoice is not None:
-        message.attach(
-            f"{mail.invoice.number}.pdf", documents.pdf_of(mail.invoice), "application/pdf"
-        )
+        message.attach(f"{mail.invoice.number}.pdf", files.pdf_of(mail.invoice), "application/pdf")
     return message

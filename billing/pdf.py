@@ -10,6 +10,8 @@ a time over its pipes, and ends when they close: also after a kill -9 of ours.
 from __future__ import annotations
 
 import atexit
+import base64
+import datetime as dt
 import io
 import json
 import struct
@@ -18,7 +20,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypedDict
 
 TIMEOUT_S = 120
 TASKS_A_PROCESS = 40  # its memory grows
@@ -29,22 +31,85 @@ class RenderError(RuntimeError):
     """A document could not be rendered."""
 
 
-def render(html: str, css: str) -> bytes:
-    """The PDF/A-3 of `html`. Nothing is fetched but `data:` URLs: no file, no network (SSRF)."""
-    from weasyprint import CSS, HTML
+class File(TypedDict):
+    """A file the PDF carries. `content` is base64, `relationship` as in ISO 32000-2 §7.11.3."""
+
+    name: str
+    content: str
+    relationship: str
+    description: str
+    created: str
+
+
+def carried(
+    name: str, content: bytes, description: str, created: dt.datetime, relationship: str
+) -> File:
+    """A file for `render`."""
+    return {
+        "name": name,
+        "content": base64.b64encode(content).decode(),
+        "relationship": relationship,
+        "description": description,
+        "created": created.isoformat(),
+    }
+
+
+def render(html: str, css: str, files: list[File] | None = None, xmp: str = "") -> bytes:
+    """The PDF/A-3 of `html`, with `files` inside and the RDF of `xmp` in its metadata.
+
+    Nothing is fetched but `data:` URLs: no file, no network (SSRF).
+    """
+    from weasyprint import CSS, HTML, Attachment
     from weasyprint.urls import URLFetcher
 
     fetcher = URLFetcher(allowed_protocols=["data"])
+    attachments = []
+    for file in files or ():
+        created = dt.datetime.fromisoformat(file["created"])
+        attachments.append(
+            Attachment(
+                file_obj=io.BytesIO(base64.b64decode(file["content"])),
+                name=file["name"],
+                description=file["description"],
+                relationship=file["relationship"],
+                created=created,
+                modified=created,
+            )
+        )
+
+    def finish(_document: Any, made: Any) -> None:
+        """One RDF block in the metadata; attachments once in /AF (WeasyPrint does it twice)."""
+        if "AF" in made.catalog:
+            made.catalog["AF"][:] = dict.fromkeys(made.catalog["AF"])
+        if xmp:
+            stream = made.objects[int(made.catalog["Metadata"].split()[0])]
+            stream.stream = [_with_rdf(b"".join(stream.stream), xmp)]
+
     target = io.BytesIO()
     HTML(string=html, url_fetcher=fetcher).write_pdf(
-        target, stylesheets=[CSS(string=css, url_fetcher=fetcher)], pdf_variant="pdf/a-3b"
+        target,
+        finisher=finish,
+        stylesheets=[CSS(string=css, url_fetcher=fetcher)],
+        attachments=attachments,
+        pdf_variant="pdf/a-3b",
     )
     return target.getvalue()
 
 
-def render_apart(html: str, css: str) -> bytes:
+def _with_rdf(packet: bytes, xmp: str) -> bytes:
+    """An XMP packet with the descriptions of `xmp` put into its one rdf:RDF element."""
+    from lxml import etree
+
+    head, begin, rest = packet.partition(b"<x:xmpmeta")
+    body, end, tail = (begin + rest).partition(b"</x:xmpmeta>")
+    tree = etree.fromstring(body + end)
+    tree[0].extend(etree.fromstring(xmp))
+    return head + bytes(etree.tostring(tree)) + tail
+
+
+def render_apart(html: str, css: str, files: list[File] | None = None, xmp: str = "") -> bytes:
     """`render` in a process of its own; one that died is replaced, once. Raises RenderError."""
-    request = json.dumps([html, css]).encode()
+    request = json.dumps([html, css, files, xmp]).encode()
     with _lock:
         for _attempt in (1, 2):
             answer = _ask(request)

@@ -218,8 +218,15 @@ def came_to_nothing(session: Session) -> bool:
 def _priced(charge: Charge, usage: dict[str, Any], payment: Payment | None) -> dict[str, Any]:
     """The charge's columns from its inputs; the same inputs give the same cents, always."""
     plan, bill = replay(charge, usage)
-    totals = total_up(plan, bill, None if payment is None else payment.hold_minor)
+    totals = total_up(
+        plan, bill, None if payment is None else payment.hold_minor, net=rounds_net(charge, plan)
+    )
     return {"usage": usage, "segments": segments_of(bill), "engine": ENGINE, **_columns(totals)}
+
+
+def rounds_net(charge: Charge, plan: Plan) -> bool:
+    """Whether a business charged at net prices: its document rounds nets, not the gross."""
+    return charge.house_account_id is not None and charge.payment_id is None and plan.tax == "NO"
 
 
 def replay(charge: Charge, usage: dict[str, Any] | None = None) -> tuple[Plan, Bill]:
@@ -380,9 +387,10 @@ def correct(session: Session) -> Charge | None:
         return settle(session.pk)
     usage = to_json(usage_of(session))
     limit = None if charge.payment is None else charge.payment.hold_minor
-    totals = total_up(*replay(charge, usage), limit)
+    plan, bill = replay(charge, usage)
+    totals = total_up(plan, bill, limit, net=rounds_net(charge, plan))
     if charge.state == S.UNPAID and charge.invoice is None:
-        changes = {"usage": usage, "segments": segments_of(replay(charge, usage)[1])}
+        changes = {"usage": usage, "segments": segments_of(bill)}
         _move_within(charge, **changes, **_columns(totals))
     elif charge.state == S.INVOICED and charge.invoice is not None:
         _correct_invoice(charge, charge.invoice, totals.gross_minor)

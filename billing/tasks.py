@@ -14,7 +14,7 @@ from django.utils import timezone
 from billing import (
     caps,
     corrections,
-    documents,
+    files,
     invoicing,
     mail,
     payments,
@@ -96,7 +96,7 @@ def settle_payment(entry_id: int) -> None:
 def deliver(entry_id: int) -> None:
     """A document was issued: render it, mail it."""
     invoice = Invoice.objects.get(pk=_subject_id(entry_id))
-    documents.pdf_of(invoice)
+    files.pdf_of(invoice)
     queued = mail.queue_invoice(invoice)
     if queued is not None:
         mail.send(queued.pk)

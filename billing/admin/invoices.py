@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import OuterRef, Q, Subquery
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -22,7 +22,7 @@ from django.views.decorators.http import require_POST
 from PIL import Image, UnidentifiedImageError
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminFileFieldWidget
 
-from billing import corrections, documents, mail
+from billing import corrections, documents, files, mail
 from billing.documents import Words
 from billing.invoicing import SELLER_FIELDS
 from billing.models import Charge, Invoice, Mail, Seller, Series
@@ -108,6 +108,7 @@ class InvoiceAdmin(Facts, StaffAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("<int:pk>/pdf/", wrap(self.pdf_view), name="billing_invoice_pdf"),
+            path("<int:pk>/<str:form>.xml", wrap(self.xml_view), name="billing_invoice_xml"),
             path("<int:pk>/send/", wrap(require_POST(self.send_view)), name="billing_invoice_send"),
             path(
                 "<int:pk>/credit/",
@@ -159,10 +160,19 @@ class InvoiceAdmin(Facts, StaffAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         invoice = get_object_or_404(self.get_queryset(request), pk=pk)
-        response = HttpResponse(documents.pdf_of(invoice), content_type="application/pdf")
+        response = HttpResponse(files.pdf_of(invoice), content_type="application/pdf")
         response["Content-Disposition"] = f'inline; filename="{invoice.number}.pdf"'
         response["Cache-Control"] = "private, max-age=86400"
         return response
+
+    def xml_view(self, request: HttpRequest, pk: int, form: str) -> HttpResponse:
+        """The structured invoice: `cii` (Factur-X) or `ubl`."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        invoice = get_object_or_404(self.get_queryset(request), pk=pk)
+        if form not in files.XML:
+            raise Http404
+        return files.download(invoice, form)
 
     def send_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Mail the document (again)."""

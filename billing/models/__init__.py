@@ -1,6 +1,7 @@
 """The rows of billing: tariffs, charges and payments, invoices, ledger."""
 
-from .charges import Charge, HouseAccount
+from .charges import Charge, CostCentre, HouseAccount
+from .dunning import BankReceipt, DunningStep, Reminder
 from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
 from .ledger import Account, Entry, Posting
 from .payments import Payment, PaymentTransition, ProviderEvent, Refund
@@ -8,7 +9,10 @@ from .tariffs import Tariff, TariffAssignment
 
 __all__ = [
     "Account",
+    "BankReceipt",
     "Charge",
+    "CostCentre",
+    "DunningStep",
     "Entry",
     "HouseAccount",
     "Invoice",
@@ -19,6 +23,7 @@ __all__ = [
     "Posting",
     "ProviderEvent",
     "Refund",
+    "Reminder",
     "Seller",
     "Series",
     "Tariff",

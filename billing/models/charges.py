@@ -25,7 +25,18 @@ class HouseAccount(models.Model):
     country = models.CharField(_("country"), max_length=2, blank=True, help_text=_("e.g. DE"))
     vat_id = models.CharField(_("VAT id"), max_length=20, blank=True)
     reference = models.CharField(
-        _("their reference"), max_length=100, blank=True, help_text=_("Cost centre or order number")
+        _("their reference"), max_length=100, blank=True, help_text=_("What they file it under")
+    )
+    order_number = models.CharField(
+        _("order number"), max_length=100, blank=True, help_text=_("Theirs; on every invoice")
+    )
+    reverse_charge = models.BooleanField(
+        _("reverse charge"),
+        default=False,
+        help_text=_(
+            "A taxable dealer of electricity (another provider) seated in another country with a "
+            "VAT id there: invoices bear no VAT, the customer accounts for it."
+        ),
     )
     email = models.EmailField(_("e-mail for invoices"))
     language = models.CharField(_("language"), max_length=10, default="en")
@@ -48,6 +59,30 @@ class HouseAccount(models.Model):
         verbose_name = _("house account")
         verbose_name_plural = _("house accounts")
         ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CostCentre(models.Model):
+    """Where a house account books what some of its cards charge."""
+
+    account = models.ForeignKey(
+        HouseAccount,
+        on_delete=models.CASCADE,
+        related_name="cost_centres",
+        verbose_name=_("account"),
+    )
+    name = models.CharField(_("cost centre"), max_length=60)
+    tokens = models.ManyToManyField(
+        "stations.Token", blank=True, related_name="cost_centres", verbose_name=_("tokens")
+    )
+
+    class Meta:
+        verbose_name = _("cost centre")
+        verbose_name_plural = _("cost centres")
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["account", "name"], name="cost_centre_once")]
 
     def __str__(self) -> str:
         return self.name

@@ -44,6 +44,25 @@ class Seller(models.Model):
     logo = models.BinaryField(_("logo"), null=True, blank=True)
     logo_type = models.CharField(max_length=20, blank=True, editable=False)
     is_default = models.BooleanField(_("default"), default=True)
+    reminders = models.BooleanField(
+        _("send reminders"),
+        default=False,
+        help_text=_("For invoices that are not paid in time, by the steps below."),
+    )
+    datev_consultant = models.PositiveIntegerField(
+        _("DATEV consultant number"), null=True, blank=True
+    )
+    datev_client = models.PositiveIntegerField(_("DATEV client number"), null=True, blank=True)
+    datev_debtor = models.CharField(_("collective debtor account"), max_length=9, default="10000")
+    datev_accounts = models.CharField(
+        _("revenue accounts"),
+        max_length=300,
+        default="DE 19=8400, DE 7=8300, AE=8337, *=8200",
+        help_text=_(
+            "COUNTRY RATE=ACCOUNT, separated by commas; AE is reverse charge, * whatever is left. "
+            "The default is SKR 03."
+        ),
+    )
 
     class Meta:
         verbose_name = _("seller")
@@ -187,7 +206,8 @@ class InvoiceFile(models.Model):
         """The file's format."""
 
         PDF = "pdf", "PDF"
-        XML = "xml", "XML"
+        XML = "xml", "Factur-X (CII)"
+        UBL = "ubl", "UBL"
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="files")
     format = models.CharField(max_length=8, choices=Format.choices)

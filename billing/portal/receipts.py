@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import (
     Http404,
     HttpRequest,
@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from billing import documents
+from billing import documents, files
 from billing.models import Charge, Invoice, Payment
 from billing.portal import links
 from billing.portal.guard import portal_page
@@ -82,16 +82,32 @@ def _corrections(invoice: Invoice | None) -> list[Invoice]:
 @portal_page()
 def receipt_pdf(request: HttpRequest, token: str, number: str) -> HttpResponse:
     """The invoice, or a credit note for it, as PDF."""
-    payment = _receipt(token)
+    return _pdf(_documents(_receipt(token)).filter(number=number).first())
+
+
+@require_safe
+@never_cache
+@portal_page()
+def receipt_xml(request: HttpRequest, token: str, number: str, form: str) -> HttpResponse:
+    """The same as a structured invoice: `cii` (Factur-X) or `ubl`."""
+    invoice = _documents(_receipt(token)).filter(number=number).first()
+    if invoice is None or form not in files.XML:
+        raise Http404(_("There is no such document."))
+    return files.download(invoice, form)
+
+
+def _documents(payment: Payment) -> QuerySet[Invoice]:
+    """The invoice of what was paid, and the credit notes for it."""
     charge: Charge | None = getattr(payment, "charge", None)
-    mine = Q(pk=charge.invoice_id) | Q(corrects=charge.invoice_id) if charge else Q(pk=None)
-    return _pdf(Invoice.objects.filter(mine, number=number).first())
+    if charge is None or charge.invoice_id is None:
+        return Invoice.objects.none()
+    return Invoice.objects.filter(Q(pk=charge.invoice_id) | Q(corrects=charge.invoice_id))
 
 
 def _pdf(invoice: Invoice | None) -> HttpResponse:
     if invoice is None:
         raise Http404(_("There is no such document."))
-    answer = HttpResponse(documents.pdf_of(invoice), content_type="application/pdf")
+    answer = HttpResponse(files.pdf_of(invoice), content_type="application/pdf")
     answer["Content-Disposition"] = f'inline; filename="{invoice.number}.pdf"'
     return answer
 

@@ -26,6 +26,9 @@ urlpatterns = [
     path("s/<str:token>/cancel", running.cancel, name="portal-cancel"),
     path("r/<str:token>", receipts.receipt, name="portal-receipt"),
     path("r/<str:token>/<str:number>.pdf", receipts.receipt_pdf, name="portal-receipt-pdf"),
+    path(
+        "r/<str:token>/<str:number>-<str:form>.xml", receipts.receipt_xml, name="portal-receipt-xml"
+    ),
     path("account/", receipts.account, name="portal-account"),
     path("account/invoices/<str:number>.pdf", receipts.account_pdf, name="portal-account-pdf"),
     path("account/", include("allauth.urls")),

@@ -1,4 +1,4 @@
-"""manage.py invoices list | show NUMBER"""
+"""manage.py invoices list | show NUMBER [--pdf FILE] [--xml FILE] [--ubl FILE] | verify"""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import documents, invoicing
+from billing import files, invoicing
 from billing.models import Invoice
 from billing.money import from_minor
+
+FILES = {"pdf": files.pdf_of, "xml": files.xml_of, "ubl": files.ubl_of}
 
 
 class Command(BaseCommand):
@@ -27,6 +29,10 @@ class Command(BaseCommand):
         show = commands.add_parser("show", help="one document")
         show.add_argument("number")
         show.add_argument("--pdf", type=Path, metavar="FILE", help="write the PDF to FILE")
+        show.add_argument(
+            "--xml", type=Path, metavar="FILE", help="write the structured invoice (CII) to FILE"
+        )
+        show.add_argument("--ubl", type=Path, metavar="FILE", help="write it as UBL to FILE")
         show.add_argument("--json", action="store_true")
         verify = commands.add_parser("verify", help="check numbers and hashes of every series")
         verify.add_argument("--json", action="store_true")
@@ -62,13 +68,9 @@ class Command(BaseCommand):
         invoice = Invoice.objects.filter(number=options["number"]).first()
         if invoice is None:
             raise CommandError(f"There is no document {options['number']!r}.")
-        if options["pdf"]:
-            try:
-                options["pdf"].write_bytes(documents.pdf_of(invoice))
-            except OSError as error:
-                raise CommandError(
-                    f"{options['pdf']} cannot be written: {error.strerror}."
-                ) from error
+        for name, content_of in FILES.items():
+            if options[name]:
+                _write(options[name], content_of(invoice))
         result = as_json(invoice)
         if options["json"]:
             self.stdout.write(json.dumps(result, indent=2))
@@ -89,6 +91,13 @@ class Command(BaseCommand):
             raise CommandError(f"Changed or missing before: {', '.join(wrong)}.")
         if not options["json"]:
             self.stdout.write("Every number and every hash is in its place.")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def as_json(invoice: Invoice) -> dict[str, Any]:
