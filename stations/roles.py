@@ -13,11 +13,11 @@ from typing import Any, Final
 VIEW: Final = {
     "stations": (
         "site", "station", "evse", "connector", "variable", "quirkprofile", "command",
-        "commandbatch", "token",
+        "commandbatch", "token", "reservation", "certificate", "authority",
     ),
     "monitoring": (
-        "session", "incident", "alert", "silence", "contact", "notice", "maintenancewindow",
-        "exclusion",
+        "session", "chargingprofile", "incident", "alert", "silence", "contact", "notice",
+        "maintenancewindow", "exclusion",
     ),
     "firmware": ("firmwareimage", "campaign", "updatejob"),
     "billing": (

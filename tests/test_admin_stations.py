@@ -2,16 +2,19 @@
 
 import csv
 import io
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 from openpyxl import load_workbook
 from pypdf import PdfReader
 
-from monitoring import dashboard
-from stations import commands, journal, security
+from monitoring import dashboard, profiles
+from monitoring.models import Allotment
+from stations import commands, journal, reservations, security
 from stations.admin import sheets
 from stations.models import Command, Connector, Entry, Station, Variable
 from tests import make
@@ -212,7 +215,8 @@ def test_the_configuration_shows_what_differs_from_what_is_wanted(staff: Client)
 def test_a_new_password_is_kept_hashed_and_the_change_is_journalled(staff: Client) -> None:
     station = make.station()
     form = {"identity": station.identity, "name": "Row A", "security_profile": 1,
-            "heartbeat_interval_s": 300, "new_password": "0123456789abcdef0123"}  # fmt: skip
+            "heartbeat_interval_s": 300, "power_priority": 0,
+            "new_password": "0123456789abcdef0123"}  # fmt: skip
     answer = staff.post(page_of(station, "details"), form)
     assert answer["Location"] == page_of(station)
     station.refresh_from_db()
@@ -316,3 +320,51 @@ def test_qr_sheets_have_a_page_a_connector_whose_code_opens_its_pay_page(
 def test_a_station_without_connectors_has_no_sheet_and_it_is_said_why(staff: Client) -> None:
     form = {"action": "print_sheets", "_selected_action": [make.station(0).pk]}
     assert "No connectors here yet" in staff.post(LIST, form, follow=True).content.decode()
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+def test_a_sites_page_shows_its_shares_and_its_table_refreshes_itself(staff: Client) -> None:
+    site = make.site(power_limit_a=32)
+    station = make.station(2, site=site, connected=True, last_seen_at=timezone.now())
+    session = make.session(station, state="active", stopped_at=None, closed_at=None, power_w=6_900)
+    Allotment.objects.create(
+        site=site, station=station, evse=1, session=session, target_a=16, confirmed_a=10
+    )
+    page = text(staff, f"/admin/stations/site/{site.pk}/change/")
+    for url_part in (f'data-live="site-{site.pk},fleet"', "16 A", "10 A", "6.9 kW", "32 A"):
+        assert url_part in page
+    table = text(staff, f"/admin/stations/site/{site.pk}/power/")
+    assert "10.0 A" in table
+
+
+def test_a_fallback_that_all_evses_could_not_hold_is_refused(staff: Client) -> None:
+    site = make.site(name="Yard")
+    make.station(4, site=site)
+    given = {
+        "name": "Yard", "time_zone": "Europe/Berlin", "country": "DE", "power_limit_a": "40",
+        "power_minimum_a": "6", "power_offline_a": "16",
+    }  # fmt: skip
+    page = staff.post(f"/admin/stations/site/{site.pk}/change/", given).content.decode()
+    assert "4 EVSEs of 16 A draw more than the limit. At most 10 A." in page
+    staff.post(f"/admin/stations/site/{site.pk}/change/", given | {"power_offline_a": "10"})
+    site.refresh_from_db()
+    assert (site.power_limit_a, site.power_offline_a) == (40, 10)
+
+
+def test_reservations_and_profiles_are_listed(staff: Client) -> None:
+    station = make.station(identity="CP-R")
+    reservations.accepted(
+        station.pk, 5, token_uid="TAG-5", until=timezone.now() + timedelta(hours=1), evse=1
+    )
+    profiles.installed(
+        station.pk,
+        1,
+        {"id": 3, "stackLevel": 1, "chargingProfilePurpose": "TxDefaultProfile",
+         "chargingProfileKind": "Absolute", "chargingSchedule": [{
+             "chargingRateUnit": "A",
+             "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 13}]}]},
+    )  # fmt: skip
+    assert "TAG-5" in text(staff, "/admin/stations/reservation/")
+    assert "13 A" in text(staff, "/admin/monitoring/chargingprofile/")

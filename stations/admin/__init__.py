@@ -1,5 +1,5 @@
 """The back office's pages of the stations app."""
 
-from stations.admin import assets, frames, history, orders, people
+from stations.admin import assets, frames, history, orders, people, power
 
-__all__ = ["assets", "frames", "history", "orders", "people"]
+__all__ = ["assets", "frames", "history", "orders", "people", "power"]

@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from monitoring.dashboard import doing
 from stations import journal, live, onboarding, quirks, security
-from stations.admin import orders, sheets, station_page
+from stations.admin import orders, power, sheets, station_page
 from stations.admin.base import Facts, StaffAdmin, described, in_scope
 from stations.admin.filters import (
     ConnectedFilter,
@@ -85,7 +85,8 @@ class StationAdmin(StaffAdmin):
         (None, {"fields": (("identity", "name"), ("site", "public"), "notes")}),
         (
             gettext_lazy("Connection"),
-            {"fields": (("security_profile", "new_password"), ("heartbeat_interval_s", "quirks"))},
+            {"fields": (("security_profile", "security_locked"), "new_password",
+                        ("heartbeat_interval_s", "quirks"), "power_priority")},
         ),
         (
             gettext_lazy("What the station says of itself"),
@@ -314,9 +315,14 @@ class SiteAdmin(StaffAdmin):
     list_display = ("name", "city", "country", "time_zone", "stations_now", "positioned")
     list_filter = ("country",)
     search_fields = ("name", "address", "city", "postal_code")
-    change_form_after_template = "admin/stations/site/position.html"
+    form = power.SiteForm
+    change_form_after_template = "admin/stations/site/after.html"
     fieldsets = (
         (None, {"fields": (("name", "time_zone"), "address", ("postal_code", "city", "country"))}),
+        (
+            gettext_lazy("Power"),
+            {"fields": (("power_limit_a", "power_minimum_a", "power_offline_a"),)},
+        ),
         (gettext_lazy("For drivers"), {"fields": (("opening_hours", "support_phone"),)}),
         (gettext_lazy("Position"), {"fields": (("latitude", "longitude"),)}),
     )
@@ -324,6 +330,28 @@ class SiteAdmin(StaffAdmin):
                      "time_zone")  # fmt: skip
     empty_title = gettext_lazy("No site yet")
     empty_text = gettext_lazy("Add the first place with stations; its country decides VAT.")
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the live table of the site's power."""
+        view = self.admin_site.admin_view(power.power_view)
+        return [
+            path("<int:object_id>/power/", view, name="stations_site_power"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the site with how its power is shared now."""
+        site = in_scope(Site.objects.all(), request, "pk").filter(pk=object_id).first()
+        more = {"power": power.power_context(site)} if site else {}
+        return super().change_view(  # type: ignore[no-any-return]
+            request, object_id, form_url, more | (extra_context or {})
+        )
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[Any]":
         """Return sites with how many stations they have and how many are online."""
