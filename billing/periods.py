@@ -24,7 +24,8 @@ class Period:
     """A stretch of a session: start and end in UTC, what was used in it, and at what power.
 
     A pause by load management (SuspendedEVSE) has neither charging nor parking seconds.
-    `read` is False where the energy was calculated between readings.
+    `read` is False where the energy was calculated between readings. `gap`: no reading for so long
+    that where in it the energy flowed is not known.
     """
 
     start: dt.datetime
@@ -38,6 +39,7 @@ class Period:
     min_a: Fraction | None = None
     max_a: Fraction | None = None
     read: bool = True
+    gap: bool = False
 
     @property
     def reserved(self) -> bool:
@@ -47,12 +49,18 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A session as its price sees it. `expired`: a reservation nobody came for."""
+    """A session as its price sees it. `expired`: a reservation nobody came for.
+
+    Not `verified`: the charger's clock could not be checked, so its times prove durations alone.
+    `doubts` names what was decided before the price was (`billing.fairness`).
+    """
 
     periods: tuple[Period, ...]
     zone: ZoneInfo
     started: dt.datetime | None = None
     expired: bool = False
+    verified: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 def local_edges(

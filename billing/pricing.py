@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from .periods import ZERO, Number, Period, Usage, cut_at, cut_energy, local_edges
 
-ENGINE = "1"
+ENGINE = "2"
 
 
 class Dimension(StrEnum):
@@ -180,12 +180,17 @@ def _price(plan: Plan, usage: Usage, *, split: bool, assume: bool) -> tuple[Bill
     bill = Bill(plan.currency)
     seeker = _Seeker(plan, usage, assume=assume)
     tally = _Tally()
-    for period in _cut(plan, usage, seeker) if split else usage.periods:
-        components = seeker.components(period)
-        bill.segments.append(Segment(period, components))
-        tally.add(period, components)
-        seeker.used_wh += period.wh
+    for parts in _cut(plan, usage, seeker) if split else ([p] for p in usage.periods):
+        moments = [part.start for part in parts] if len(parts) > 1 and parts[0].gap else []
+        for period in parts:
+            components = seeker.components(period)
+            if moments or not usage.verified:
+                components = seeker.fair(period, components, moments)
+            bill.segments.append(Segment(period, components))
+            tally.add(period, components)
+            seeker.used_wh += period.wh
     tally.round_up()
+    bill.doubts = sorted(seeker.doubts)
     bill.lines = [_amounts(plan, line) for line in tally.lines.values()]
     _limit(plan, bill)
     return bill, seeker.unknown
@@ -204,6 +209,9 @@ class _Seeker:
         self.zone = usage.zone
         self.assume = assume
         self.unknown = False
+        self.doubts: set[str] = set()
+        self.gross = plan.tax != "NO"
+        self.any_clock = _every_clock(plan, usage) if not usage.verified else []
         self.used_wh: Number = 0
         kinds = ("RESERVATION_EXPIRES", "RESERVATION") if usage.expired else ("RESERVATION",)
         self.reservation = [
@@ -214,19 +222,23 @@ class _Seeker:
         ]
         self.charging = [_kinds_of(e) for e in plan.elements if e.restrictions.reservation is None]
 
-    def components(self, period: Period) -> dict[Dimension, Component]:
-        """The components in force at the start of `period`, one a dimension at most."""
+    def components(
+        self, period: Period, at: dt.datetime | None = None, local: dt.datetime | None = None
+    ) -> dict[Dimension, Component]:
+        """The components in force at the start of `period`, one a dimension at most.
+
+        `at`: as if it began then; `local`: as if the local clock showed that.
+        """
         found: dict[Dimension, Component] = {}
         reserved = period.reserved
         since = self.reserved_from if reserved else self.charging_from
-        elapsed = 0 if since is None else max(0, _seconds(since, period.start))
-        local = None
+        elapsed = 0 if since is None else max(0, _seconds(since, at or period.start))
         for element, clock, electrical in self.reservation if reserved else self.charging:
             bounds = element.restrictions
             if found.keys() >= element.components.keys():
                 continue
             if clock:
-                local = local or period.start.astimezone(self.zone)
+                local = local or (at or period.start).astimezone(self.zone)
                 if not _in_calendar(bounds, local):
                     continue
             if not _within(elapsed, bounds.min_duration, bounds.max_duration):
@@ -239,6 +251,46 @@ class _Seeker:
                 if not reserved or dimension in (Dimension.FLAT, Dimension.TIME):
                     found.setdefault(dimension, component)
         return found
+
+    def fair(
+        self, period: Period, found: dict[Dimension, Component], moments: list[dt.datetime]
+    ) -> dict[Dimension, Component]:
+        """`found`, or what is cheaper where the moment of use is in doubt.
+
+        In a gap between readings the energy may have flowed at any of its `moments`; with a clock
+        that could not be verified everything may have happened at any time of any day.
+        """
+        if self.any_clock and not period.reserved:
+            options = [self.components(period, local=local) for local in self.any_clock]
+            best = self._cheapest([found, *options], found)
+            if best != found:
+                self.doubts.add("clock_unverified")
+            found = best
+        if moments and period.wh:
+            options = [self.components(period, at) for at in moments]
+            best = self._cheapest(
+                [found, *options], {k: v for k, v in found.items() if k is Dimension.ENERGY}
+            )
+            if best.get(Dimension.ENERGY) != found.get(Dimension.ENERGY):
+                self.doubts.add("reading_gap")
+                found = {k: v for k, v in found.items() if k is not Dimension.ENERGY} | best
+        return found
+
+    def _cheapest(
+        self, options: list[dict[Dimension, Component]], asked: dict[Dimension, Component]
+    ) -> dict[Dimension, Component]:
+        """Of each dimension asked for the cheapest component; none where one option has none."""
+        best = {}
+        for dimension in asked:
+            choice = [option.get(dimension) for option in options]
+            known = [component for component in choice if component is not None]
+            if len(known) == len(choice):
+                best[dimension] = min(known, key=self._cost)
+        return best
+
+    def _cost(self, component: Component) -> Fraction:
+        """What a unit costs the driver, taxes included."""
+        return component.price * (1 if self.gross else 1 + (component.vat or ZERO))
 
     def _electrical(self, bounds: Restrictions, period: Period) -> bool:
         """Power and current bounds; a value the usage does not have counts as `assume` says."""
@@ -289,8 +341,22 @@ def _in_calendar(bounds: Restrictions, local: dt.datetime) -> bool:
     return start <= minute < end
 
 
-def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
-    """The periods, cut wherever a restriction can begin or cease to match."""
+def _every_clock(plan: Plan, usage: Usage) -> list[dt.datetime]:
+    """A local instant of every stretch of a week around the session in which no price changes."""
+    bounds = [e.restrictions for e in plan.elements if e.restrictions.local]
+    if not bounds or not usage.periods:
+        return []
+    minutes = {0} | {m % 1440 for b in bounds for m in (b.start_time, b.end_time) if m is not None}
+    day = usage.periods[0].start.astimezone(usage.zone).date()
+    return [
+        dt.datetime.combine(day + dt.timedelta(days=n), dt.time(m // 60, m % 60))
+        for n in range(-3, 4)
+        for m in sorted(minutes)
+    ]
+
+
+def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[list[Period]]:
+    """The parts of each period, cut wherever a restriction can begin or cease to match."""
     edges = _edges(plan, usage, seeker)
     thresholds = sorted(
         {
@@ -303,12 +369,14 @@ def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[Period]:
     used: Number = 0
     for period in usage.periods:
         inside = edges[bisect_right(edges, period.start) : bisect_left(edges, period.end)]
+        parts: list[Period] = []
         for part in cut_at(period, inside):
             if thresholds and _passes(thresholds, used, used + part.wh):
-                yield from cut_energy(part, used, thresholds)
+                parts += cut_energy(part, used, thresholds)
             else:
-                yield part
+                parts.append(part)
             used += part.wh
+        yield parts
 
 
 def _passes(thresholds: list[Number], used: Number, after: Number) -> bool:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from monitoring import sessions
 from monitoring.models import Reading, Session
 from stations.models import Entry
 
 from .periods import Period, Usage, cut_at
 
 CHARGING, PARKING, PAUSED = "charging", "parking", "paused"
+GAP = dt.timedelta(minutes=30)  # longer without a reading: where in it energy flowed is not known
 
 # What a status means for time prices (OCPI, May 2026: parking is not requesting power). A pause by
 # the station is never parking; a fault is nobody's parking. Words not listed say nothing new.
@@ -47,7 +50,46 @@ def usage_of(session: Session) -> Usage:
     if end > stop:
         periods.append(Period(stop, end))
     marks = _kinds(_marks(session, start, end), start, stop)
-    return Usage(tuple(_timed(periods, marks)), session.station.zone, started=start)
+    late_s, verified = clock_of(session)
+    found = tuple(_at(period, late_s) for period in _timed(periods, marks))
+    return Usage(
+        found,
+        session.station.zone,
+        started=start + dt.timedelta(seconds=late_s),
+        verified=verified,
+        doubts=("clock_corrected",) if late_s else (),
+    )
+
+
+def _at(period: Period, late_s: int) -> Period:
+    """The period by our clock where the charger's is `late_s` behind."""
+    shift = dt.timedelta(seconds=late_s)
+    return replace(period, start=period.start + shift, end=period.end + shift) if late_s else period
+
+
+CLOCK_S = 60  # a clock that is off by no more is right enough
+
+
+def clock_of(session: Session) -> tuple[int, bool]:
+    """By how many seconds the charger's clock was behind ours, and whether its time is verified.
+
+    The start came with the charger's time and we noted ours. A difference is a wrong clock where it
+    is what the station's live messages have taught us; with a clock known to be right, the message
+    waited in the charger while it was offline. What is neither cannot be verified.
+    """
+    if sessions.CLOCK in session.flags:
+        return 0, False
+    waited_s = (session.started_received_at - session.started_at).total_seconds()
+    if abs(waited_s) <= CLOCK_S:
+        return 0, True
+    ahead_s = session.station.clock_offset_s
+    if ahead_s is None:
+        return 0, False
+    if abs(ahead_s) <= CLOCK_S:
+        return 0, waited_s > 0
+    if abs(waited_s + ahead_s) <= CLOCK_S:
+        return round(-ahead_s), True
+    return 0, False
 
 
 def _second(at: dt.datetime) -> dt.datetime:
@@ -83,7 +125,16 @@ def _energy(
 def _period(start: dt.datetime, end: dt.datetime, wh: int, ampere: Fraction | None) -> Period:
     seconds = int((end - start).total_seconds())
     power = Fraction(wh * 3600, seconds * 1000) if seconds else None
-    return Period(start, end, wh, min_kw=power, max_kw=power, min_a=ampere, max_a=ampere)
+    return Period(
+        start,
+        end,
+        wh,
+        min_kw=power,
+        max_kw=power,
+        min_a=ampere,
+        max_a=ampere,
+        gap=bool(wh) and end - start > GAP,
+    )
 
 
 def _ampere(reading: Reading) -> Fraction | None:
@@ -158,6 +209,7 @@ def _timed(periods: Iterable[Period], marks: Sequence[Mark]) -> Iterable[Period]
                 min_a=part.min_a,
                 max_a=part.max_a,
                 read=part.read,
+                gap=part.gap,
             )
 
 
@@ -165,9 +217,11 @@ def _timed(periods: Iterable[Period], marks: Sequence[Mark]) -> Iterable[Period]
 
 
 def to_json(usage: Usage) -> dict[str, Any]:
-    """Usage as JSON: periods as [start, end, Wh, charging s, parking s, kW, A, read]."""
+    """Usage as JSON: periods as [start, end, Wh, charging s, parking s, kW, A, read, gap]."""
     return {
         "zone": usage.zone.key,
+        "verified": usage.verified,
+        "doubts": list(usage.doubts),
         "started": None if usage.started is None else usage.started.isoformat(),
         "periods": [
             [
@@ -179,6 +233,7 @@ def to_json(usage: Usage) -> dict[str, Any]:
                 None if period.min_kw is None else str(period.min_kw),
                 None if period.min_a is None else str(period.min_a),
                 period.read,
+                period.gap,
             ]
             for period in usage.periods
         ],
@@ -188,7 +243,7 @@ def to_json(usage: Usage) -> dict[str, Any]:
 def from_json(data: dict[str, Any]) -> Usage:
     """The usage `to_json` wrote."""
     periods = []
-    for start, end, wh, charging_s, parking_s, kw, ampere, read in data["periods"]:
+    for start, end, wh, charging_s, parking_s, kw, ampere, read, *gap in data["periods"]:
         power = None if kw is None else Fraction(kw)
         current = None if ampere is None else Fraction(ampere)
         periods.append(
@@ -203,6 +258,7 @@ def from_json(data: dict[str, Any]) -> Usage:
                 min_a=current,
                 max_a=current,
                 read=read,
+                gap=bool(gap and gap[0]),
             )
         )
     started = data.get("started")
@@ -210,4 +266,6 @@ def from_json(data: dict[str, Any]) -> Usage:
         tuple(periods),
         ZoneInfo(data["zone"]),
         started=None if started is None else dt.datetime.fromisoformat(started),
+        verified=data.get("verified", True),
+        doubts=tuple(data.get("doubts", ())),
     )
