@@ -5,17 +5,24 @@ An issued document never changes. A credit note of its own series takes back par
 
 from __future__ import annotations
 
+import datetime as dt
 from fractions import Fraction
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
-from . import ledger
+from stations import journal
+
+from . import fairness, invoicing, ledger, refunds
 from .invoicing import issue, sums_of
 from .models import Charge, Invoice, Refund, Series
 from .models.invoices import DocumentKind
 from .money import from_minor, net_of, spread, step_minor
 from .totals import rates_of
+
+FINAL_AFTER = dt.timedelta(days=30)  # a provisional bill may rise no longer than that
 
 
 def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Invoice:
@@ -56,6 +63,123 @@ def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Inv
             house_account=invoice.house_account,
             corrects=invoice,
         )
+
+
+def documents_of(charge: Charge) -> QuerySet[Invoice]:
+    """Every document of one session's bill, oldest first: invoices, and credit notes for them."""
+    own = Q(idempotency_key=f"charge:{charge.pk}")
+    own |= Q(idempotency_key__startswith=f"charge:{charge.pk}:") | Q(pk=charge.invoice_id)
+    mine = Invoice.objects.filter(own)
+    # A collective invoice is a document of this bill as long as it, or a note for it, is about it.
+    taken_back = Invoice.objects.filter(idempotency_key__startswith=f"taken-back:{charge.pk}:")
+    corrected = Q(pk__in=taken_back) | Q(pk__in=taken_back.values("corrects"))
+    return Invoice.objects.filter(Q(pk__in=mine) | Q(corrects__in=mine) | corrected).order_by("pk")
+
+
+def rebill(charge: Charge, priced: dict[str, Any], reason: str) -> bool:
+    """Take back what the session was billed and bill it as `priced`; whether documents were issued.
+
+    `priced` are the charge's new columns (`settlement`). The credit note is over exactly the lines
+    of this session; the new document follows unless nothing is left to bill. What was credited
+    before by hand stays given: then only the rest of a surplus is credited.
+    """
+    right_minor = int(priced["gross_minor"])
+    with transaction.atomic():
+        charge = Charge.objects.select_for_update().get(pk=charge.pk)
+        old = charge.invoice
+        if old is None or charge.gross_minor == right_minor:
+            return False
+        more = right_minor > (charge.gross_minor or 0)
+        if more and not _may_rise(charge, old):
+            journal.record(
+                "charge.differs",
+                charge,
+                station_id=charge.session.station_id,
+                billed_minor=charge.gross_minor,
+                right_minor=right_minor,
+            )
+            return False
+        Series.objects.select_for_update().get(pk=old.series_id)
+        credited = -sum(old.corrections.values_list("gross_minor", flat=True))
+        if credited and len(old.snapshot["sessions"]) == 1:
+            surplus = (charge.gross_minor or 0) - credited - right_minor
+            if surplus > 0:
+                credit(old, surplus, reason, key=f"correction:{charge.pk}:{right_minor}")
+            return surplus > 0
+        _take_back(charge, old, reason)
+        again = None if not right_minor else invoicing.bill_again(charge, priced, old)
+        Charge.objects.filter(pk=charge.pk).update(
+            version=F("version") + 1, **priced, **({"invoice": again} if again else {})
+        )
+        journal.record(
+            "charge.rebilled",
+            charge,
+            station_id=charge.session.station_id,
+            billed_minor=charge.gross_minor,
+            right_minor=right_minor,
+        )
+    return True
+
+
+def _may_rise(charge: Charge, old: Invoice) -> bool:
+    """Whether the driver was told that the bill is provisional, lately, and was not charged yet."""
+    if charge.paid_minor or (charge.payment_id is not None):
+        return False
+    told: dict[str, Any] = next(
+        (s for s in old.snapshot["sessions"] if s["id"] == charge.session_id), {}
+    )
+    provisional = fairness.PROVISIONAL in told.get("doubts", ())
+    return provisional and old.issued_at > timezone.now() - FINAL_AFTER
+
+
+def _take_back(charge: Charge, old: Invoice, reason: str) -> Invoice:
+    """The credit note over every line of this session on `old`."""
+    sid = charge.session_id
+    sessions = [s for s in old.snapshot["sessions"] if s["id"] == sid]
+    lines = [
+        line | {name: -line[name] for name in ("net_minor", "vat_minor", "gross_minor")}
+        for line in old.snapshot["lines"]
+        if line.get("session", sid) == sid
+    ]
+    content = {
+        "lines": lines,
+        "rates": rates_of(lines),
+        "sessions": sessions,
+        **{
+            name: old.snapshot[name]
+            for name in ("customer", "language", "currency", "supply_country", "payment")
+        },
+        "reason": reason,
+        **sums_of(lines),
+    }
+    return issue(
+        DocumentKind.CREDIT_NOTE,
+        content,
+        key=f"taken-back:{charge.pk}:{old.number}",
+        seller=old.seller,
+        customer=ledger.customer_of(charge),
+        house_account=old.house_account,
+        corrects=old,
+    )
+
+
+def give_back(charge: Charge, reason: str) -> None:
+    """Refund what the books say was paid too much by card; the credit note is out already.
+
+    The receivable of a card payment is its own account: below zero, we owe that much. Refunds under
+    way count as given. Called again it finds nothing to do.
+    """
+    payment = charge.payment
+    if payment is None or not charge.paid_minor:
+        return
+    balance = ledger.balance(kind=ledger.Kind.RECEIVABLE, owner=ledger.customer_of(charge))
+    under_way = payment.refunds.filter(state__in=refunds.OPEN)
+    owed = -balance.get(charge.currency, 0) - sum(under_way.values_list("amount_minor", flat=True))
+    amount = min(owed, refunds.remaining_minor(payment))
+    if amount <= 0:
+        return
+    notes = documents_of(charge).filter(kind=DocumentKind.CREDIT_NOTE, refund__isnull=True)
+    refunds.request(payment, amount, reason, documented_by=notes.last())
 
 
 def _credit_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
@@ -109,6 +233,8 @@ def refund_succeeded(refund: Refund) -> Invoice | None:
         return None
     with transaction.atomic():
         ledger.payment_refunded(refund, ledger.customer_of(charge))
+        if refund.credit_note is not None:  # a correction's: the document came first
+            return refund.credit_note
         note = credit(charge.invoice, refund.amount_minor, refund.reason, key=f"refund:{refund.pk}")
         Refund.objects.filter(pk=refund.pk, credit_note__isnull=True).update(credit_note=note)
     return note

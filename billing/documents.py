@@ -19,6 +19,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from .fairness import sentence
 from .models import Invoice, Seller
 from .money import from_minor, quantize
 
@@ -151,6 +152,7 @@ class Words:
             "registers": []
             if None in registers
             else [self.number(str(Decimal(mwh) / 1_000_000)) + " kWh" for mwh in registers],
+            "doubts": [said for code in session.get("doubts", ()) if (said := sentence(code))],
             "source": {
                 "signed": _("signed meter readings"),
                 "registers": _("meter readings at start and end"),

@@ -176,7 +176,8 @@ def session_content(session: Session, charge: Charge) -> dict[str, Any]:
         "meter_stop_mwh": session.meter_stop_mwh,
         "tariff": {name: snapshot.get(name) for name in ("key", "version", "name", "sha256")},
         "tax_included": str(snapshot.get("ocpi", {}).get("tax_included") or "NO") == "YES",
-        "doubts": list(session.flags),
+        "doubts": list(charge.doubts),
+        "flags": list(session.flags),
         "inputs": inputs_hash(charge),
         **whose,
     }
@@ -243,20 +244,9 @@ def invoice_charge(charge: Charge) -> Invoice | None:
         ).update(version=F("version") + 1)
         if not moved:
             return None
-        content = {
-            "lines": [line | {"session": session.pk} for line in charge.lines],
-            "rates": rates_of(charge.lines),
-            "sessions": [session_content(session, charge)],
-            "customer": customer_content(charge),
-            "language": language_of(charge),
-            "currency": charge.currency,
-            "supply_country": country_of(session, seller),
-            "payment": _payment_content(charge),
-            **sums_of(charge.lines),
-        }
         invoice = issue(
             DocumentKind.INVOICE,
-            content,
+            _content(charge, seller),
             key=f"charge:{charge.pk}",
             seller=seller,
             customer=ledger.customer_of(charge),
@@ -265,6 +255,42 @@ def invoice_charge(charge: Charge) -> Invoice | None:
         journal.record("charge.invoiced", charge, station_id=session.station_id)
         live.touch(f"session-{session.pk}", f"charge-{charge.pk}")
     return invoice
+
+
+def _content(charge: Charge, seller: Seller) -> dict[str, Any]:
+    """What the document of one charge says."""
+    session = charge.session
+    return {
+        "lines": [line | {"session": session.pk} for line in charge.lines],
+        "rates": rates_of(charge.lines),
+        "sessions": [session_content(session, charge)],
+        "customer": customer_content(charge),
+        "language": language_of(charge),
+        "currency": charge.currency,
+        "supply_country": country_of(session, seller),
+        "payment": _payment_content(charge),
+        **sums_of(charge.lines),
+    }
+
+
+def bill_again(charge: Charge, priced: dict[str, Any], old: Invoice) -> Invoice:
+    """The document that takes the place of `old`, credited before; in the caller's transaction."""
+    for name, value in priced.items():
+        setattr(charge, name, value)
+    content = _content(charge, old.seller) | {"replaces": old.number}
+    if content["payment"] is not None:
+        content["payment"] |= {"paid_minor": min(charge.paid_minor, priced["gross_minor"])}
+    if charge.house_account is not None:
+        content["due_days"] = charge.house_account.payment_days
+    earlier = Invoice.objects.filter(idempotency_key__startswith=f"charge:{charge.pk}:").count()
+    return issue(
+        DocumentKind.INVOICE,
+        content,
+        key=f"charge:{charge.pk}:{earlier + 2}",
+        seller=old.seller,
+        customer=ledger.customer_of(charge),
+        house_account=old.house_account,
+    )
 
 
 def country_of(session: Session, seller: Seller) -> str:

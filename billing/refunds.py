@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from billing.models import Payment, Refund
+from billing.models import Invoice, Payment, Refund
 from billing.models.payments import PaymentState as State
 from billing.models.payments import RefundState
 from billing.providers import PROVIDERS
@@ -52,9 +52,16 @@ def remaining_minor(payment: Payment) -> int:
     return payment.captured_minor - sum(given)
 
 
-def request(payment: Payment, amount_minor: int, reason: str, by: User | None = None) -> Refund:
+def request(
+    payment: Payment,
+    amount_minor: int,
+    reason: str,
+    by: User | None = None,
+    documented_by: Invoice | None = None,
+) -> Refund:
     """Give `amount_minor` back for `reason`; the row as it is after the provider was asked.
 
+    `documented_by`: the credit note that says so already; without one it is issued afterwards.
     Raises NotAllowed before money was collected, BadAmount for more than is left.
     """
     outside_transaction()
@@ -62,14 +69,16 @@ def request(payment: Payment, amount_minor: int, reason: str, by: User | None = 
         raise NotAllowed(_("Say why the money is given back."))
     for _attempt in range(5):
         try:
-            refund = _write(payment, amount_minor, reason, by)
+            refund = _write(payment, amount_minor, reason, by, documented_by)
         except Stale:
             continue
         return advance(refund, first=True)
     raise NotAllowed(_("The payment is changing right now. Try again."))
 
 
-def _write(payment: Payment, amount_minor: int, reason: str, by: User | None) -> Refund:
+def _write(
+    payment: Payment, amount_minor: int, reason: str, by: User | None, credit_note: Invoice | None
+) -> Refund:
     with transaction.atomic():
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         if payment.state not in COLLECTED or payment.state == State.DISPUTED:
@@ -82,6 +91,7 @@ def _write(payment: Payment, amount_minor: int, reason: str, by: User | None) ->
             amount_minor=amount_minor,
             reason=reason[:200],
             requested_by=by,
+            credit_note=credit_note,
             next_try_at=timezone.now(),
         )
         detail = {"refund": str(refund.pk), "amount_minor": amount_minor, "reason": reason[:200]}

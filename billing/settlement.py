@@ -26,8 +26,8 @@ from monitoring.models import Session
 from stations import journal, live
 from stations.models import Token, User
 
-from . import corrections, invoicing, ledger, payments, refunds, start
-from .models import Charge, HouseAccount, Invoice, Payment, Seller, Tariff
+from . import corrections, fairness, invoicing, ledger, payments, start
+from .models import Charge, HouseAccount, Payment, Seller, Tariff
 from .models.charges import ChargeState, HoldReason
 from .money import money
 from .ocpi import OcpiError, read_tariff
@@ -167,15 +167,19 @@ def _price(charge: Charge) -> None:
     if (doubt := _doubt(charge, payer)) is not None:
         _hold(charge, *doubt)
         return
-    usage = usage_of(session)
+    usage = to_json(usage_of(session))
+    lower = fairness.lower_now(charge, usage)
+    if lower is not None:
+        promised = {"tariff": lower, "tariff_snapshot": lower.snapshot(session.station.zone.key)}
+        Charge.objects.filter(pk=charge.pk).update(**promised)
+        charge.refresh_from_db()
     try:
-        priced = _priced(charge, to_json(usage), payment)
+        priced = _priced(charge, usage, payment)
     except OcpiError as error:
         _hold(charge, Hold.BAD_TARIFF, str(error))
         return
-    if came_to_nothing(session):
-        priced["note"] = "Started and ended without energy: no charge."
-        priced |= {"gross_minor": 0, "lines": [], **_amounts(0, 0, priced["currency"])}
+    if lower is not None:
+        priced["doubts"] = sorted({*priced["doubts"], fairness.OFFLINE_PRICE})
     _move(charge, S.PRICED, priced_at=timezone.now(), hold_reason="", **priced)
 
 
@@ -221,7 +225,19 @@ def _priced(charge: Charge, usage: dict[str, Any], payment: Payment | None) -> d
     totals = total_up(
         plan, bill, None if payment is None else payment.hold_minor, net=rounds_net(charge, plan)
     )
-    return {"usage": usage, "segments": segments_of(bill), "engine": ENGINE, **_columns(totals)}
+    return {
+        "usage": usage,
+        "segments": segments_of(bill),
+        "engine": ENGINE,
+        "doubts": fairness.doubts_of(charge.session, usage, bill),
+        **_columns(totals),
+        **(_nothing(plan.currency) if came_to_nothing(charge.session) else {}),
+    }
+
+
+def _nothing(currency: str) -> dict[str, Any]:
+    note = "Started and ended without energy: no charge."
+    return {"note": note, "gross_minor": 0, "lines": [], **_amounts(0, 0, currency)}
 
 
 def rounds_net(charge: Charge, plan: Plan) -> bool:
@@ -377,23 +393,25 @@ def waive(charge: Charge, note: str) -> Charge:
 def correct(session: Session) -> Charge | None:
     """The energy of an ended session turned out to be another (a late stop, a repaired clock).
 
-    Less than was billed is given back: a refund with its credit note, or the credit note alone.
-    More is never billed afterwards: the driver has been told the final price.
+    A bill that was issued is taken back by a credit note and issued anew; what was paid too much is
+    refunded. More than was billed counts only where the bill said that it is provisional, within
+    30 days, and nothing was collected by card: a final price stays final.
     """
     charge = Charge.objects.select_related("session", "invoice", "payment").get(session=session)
     if charge.state == S.HELD and charge.hold_reason in (Hold.NO_ENERGY, Hold.DOUBTFUL):
         return resume(charge) if not session.review else charge
     if charge.state == S.OPEN or charge.usage is None:
         return settle(session.pk)
+    if session.review:  # the new figures contradict each other: a person looks first
+        return charge
     usage = to_json(usage_of(session))
-    limit = None if charge.payment is None else charge.payment.hold_minor
-    plan, bill = replay(charge, usage)
-    totals = total_up(plan, bill, limit, net=rounds_net(charge, plan))
+    priced = _priced(charge, usage, charge.payment)
     if charge.state == S.UNPAID and charge.invoice is None:
-        changes = {"usage": usage, "segments": segments_of(bill)}
-        _move_within(charge, **changes, **_columns(totals))
+        _move_within(charge, **priced)
     elif charge.state == S.INVOICED and charge.invoice is not None:
-        _correct_invoice(charge, charge.invoice, totals.gross_minor)
+        corrections.rebill(charge, priced, "Meter reading corrected")
+        corrections.give_back(charge, "Meter reading corrected")
+        charge.refresh_from_db()
     return charge
 
 
@@ -405,32 +423,6 @@ def _move_within(charge: Charge, **changes: Any) -> None:
         ):
             journal.record("charge.repriced", charge, station_id=charge.session.station_id)
     charge.refresh_from_db()
-
-
-def _correct_invoice(charge: Charge, invoice: Invoice, right_minor: int) -> None:
-    """Give back what was billed too much; say what was billed too little."""
-    given = -sum(note.gross_minor for note in invoice.corrections.all())
-    if charge.payment is not None:  # refunds under way get their credit notes later
-        under_way = charge.payment.refunds.filter(state__in=refunds.GIVEN, credit_note=None)
-        given += sum(under_way.values_list("amount_minor", flat=True))
-    surplus = (charge.gross_minor or 0) - given - right_minor
-    reason = "Meter reading corrected"
-    if surplus > 0 and charge.payment is not None and charge.paid_minor:
-        amount = min(surplus, refunds.remaining_minor(charge.payment))
-        if amount > 0:
-            refunds.request(charge.payment, amount, reason)
-    elif surplus > 0 and invoice.house_account_id is None:
-        key = f"correction:{charge.pk}:{right_minor}"
-        corrections.credit(invoice, surplus, reason, key=key)
-    elif surplus:
-        with transaction.atomic():
-            journal.record(
-                "charge.differs",
-                charge,
-                station_id=charge.session.station_id,
-                billed_minor=charge.gross_minor,
-                right_minor=right_minor,
-            )
 
 
 def unsettled() -> list[int]:

@@ -72,7 +72,10 @@ def session_corrected(entry_id: int) -> None:
 
 @shared_task(name="billing.tasks.session_reviewed")
 def session_reviewed(entry_id: int) -> None:
-    """A person has looked at a doubtful session: its charge, held for that, goes on."""
+    """A person has looked at a doubtful session: its charge, held for that, goes on.
+
+    One that was billed before the doubt came up is corrected now.
+    """
     doubts = (Charge.Hold.DOUBTFUL, Charge.Hold.NO_ENERGY)
     held = Charge.objects.filter(
         session_id=_subject_id(entry_id),
@@ -82,6 +85,12 @@ def session_reviewed(entry_id: int) -> None:
     ).first()
     if held is not None:
         settlement.resume(held)
+        return
+    billed = Session.objects.filter(
+        pk=_subject_id(entry_id), review="", charge__state=Charge.State.INVOICED
+    ).first()
+    if billed is not None:
+        settlement.correct(billed)
 
 
 @shared_task(name="billing.tasks.settle_payment")

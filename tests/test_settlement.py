@@ -279,7 +279,7 @@ def corrected(session: Session, wh: int) -> None:
     journal.catch_up()
 
 
-def test_less_energy_after_the_invoice_is_given_back_by_a_credit_note() -> None:
+def test_less_energy_after_the_invoice_is_a_credit_note_and_a_new_invoice() -> None:
     make.tariff()
     make.seller()
     session = make.session(make.station(), token=make.token(user=make.user()))
@@ -287,10 +287,12 @@ def test_less_energy_after_the_invoice_is_given_back_by_a_credit_note() -> None:
     corrected(session, 8_000)
     corrected(session, 8_000)
     (note,) = charge.invoice.corrections.all()
-    assert note.gross_minor == -95  # 2 kWh at 0.40 and 19 %
+    assert note.gross_minor == -595
+    charge.refresh_from_db()
+    assert charge.invoice.gross_minor == 500  # 2 kWh at 0.40 and 19 % less
     assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 500}
     parts = {line["dimension"]: line["gross_minor"] for line in note.snapshot["lines"]}
-    assert parts == {"ENERGY": -76, "FLAT": -19}
+    assert parts == {"ENERGY": -476, "FLAT": -119}
 
 
 def test_more_energy_after_the_invoice_is_not_billed() -> None:

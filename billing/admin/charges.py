@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from billing import invoicing, settlement, words
+from billing import corrections, fairness, invoicing, settlement, words
 from billing.documents import Words
 from billing.models import Charge, Entry, HouseAccount, Tariff
 from billing.settlement import NotNow
@@ -254,7 +254,7 @@ def story(charge: Charge) -> dict[str, Any]:
     say = Words("en", charge.currency)
     zone = charge.session.station.zone.key
     payment, invoice = charge.payment, charge.invoice
-    documents = [] if invoice is None else [invoice, *invoice.corrections.order_by("pk")]
+    documents = [] if invoice is None else list(corrections.documents_of(charge))
     refunds = [] if payment is None else list(payment.refunds.order_by("created_at"))
     subjects = [("invoice", str(document.pk)) for document in documents]
     subjects += [("payment", str(payment.pk))] if payment is not None else []
@@ -273,6 +273,7 @@ def story(charge: Charge) -> dict[str, Any]:
         "prices": words.describe(charge.tariff_snapshot["ocpi"]) if charge.tariff_snapshot else [],
         "snapshot": charge.tariff_snapshot,
         "lines": [say.line(line, place) for line in charge.lines],
+        "doubts": [fairness.sentence(code) or code for code in charge.doubts],
         "segments": [_segment(row) for row in charge.segments[:SEGMENT_ROWS]],
         "more_segments": max(0, len(charge.segments) - SEGMENT_ROWS),
         "payment": payment,

@@ -167,6 +167,12 @@ class Charge(models.Model):
     segments = models.JSONField(_("segments"), default=list, blank=True)
     lines = models.JSONField(_("lines"), default=list, blank=True)
     engine = models.CharField(_("engine version"), max_length=20, blank=True)
+    doubts = models.JSONField(
+        _("doubts"),
+        default=list,
+        blank=True,
+        help_text=_("What was decided in the driver's favour; codes of billing.fairness."),
+    )
 
     currency = models.CharField(_("currency"), max_length=3, default="EUR")
     net = MoneyField(

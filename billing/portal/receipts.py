@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from billing import documents, files
+from billing import corrections, documents, files
 from billing.models import Charge, Invoice, Payment
 from billing.portal import links
 from billing.portal.guard import portal_page
@@ -48,7 +48,7 @@ def receipt(request: HttpRequest, token: str) -> HttpResponse:
             "charge": charge,
             "invoice": invoice,
             "document": documents.present(invoice) if invoice else None,
-            "others": _corrections(invoice),
+            "others": _others(charge),
             "stage": stage,
             "seen": _session_facts(payment) if invoice is None and stage.final else None,
             "token": token,
@@ -73,8 +73,11 @@ def _session_facts(payment: Payment) -> dict[str, str] | None:
     }
 
 
-def _corrections(invoice: Invoice | None) -> list[Invoice]:
-    return list(Invoice.objects.filter(corrects=invoice).order_by("pk")) if invoice else []
+def _others(charge: Charge | None) -> list[Invoice]:
+    """The bill's other documents: credit notes, and invoices that were replaced."""
+    if charge is None or charge.invoice_id is None:
+        return []
+    return list(corrections.documents_of(charge).exclude(pk=charge.invoice_id))
 
 
 @require_safe
@@ -99,9 +102,7 @@ def receipt_xml(request: HttpRequest, token: str, number: str, form: str) -> Htt
 def _documents(payment: Payment) -> QuerySet[Invoice]:
     """The invoice of what was paid, and the credit notes for it."""
     charge: Charge | None = getattr(payment, "charge", None)
-    if charge is None or charge.invoice_id is None:
-        return Invoice.objects.none()
-    return Invoice.objects.filter(Q(pk=charge.invoice_id) | Q(corrects=charge.invoice_id))
+    return corrections.documents_of(charge) if charge else Invoice.objects.none()
 
 
 def _pdf(invoice: Invoice | None) -> HttpResponse:

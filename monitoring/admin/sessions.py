@@ -16,7 +16,7 @@ from unfold.contrib.filters.admin import (
     DropdownFilter,
 )
 
-from monitoring import review
+from monitoring import evidence, review
 from monitoring.models import Reading, Session
 from stations.admin import timeline
 from stations.admin.base import (
@@ -283,6 +283,7 @@ def page(request: HttpRequest, session: Session) -> dict[str, Any]:
         "flags": [(flag, FLAGS.get(flag, "")) for flag in session.flags],
         "review_text": REVIEWS.get(session.review, session.review),
         "may_release": user.has_perm("monitoring.change_session"),
+        "witnesses": evidence.witnesses(session) if session.review or session.flags else [],
         "readings": readings[:TABLE_ROWS],
         "more_readings": len(readings) > TABLE_ROWS,
         "lines": lines,
