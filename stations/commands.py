@@ -10,6 +10,7 @@ Each entry has one method of its name in each dialect (`stations/ocpp/v*.py`).
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -58,10 +59,16 @@ def check(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
             "; ".join(f"{key}: {' '.join(map(str, texts))}" for key, texts in bound.errors.items())
         )
     return {
-        key: value.isoformat() if isinstance(value, datetime) else value
+        key: _plain(value)
         for key, value in bound.cleaned_data.items()
         if value not in (None, "", [])
     }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def send(

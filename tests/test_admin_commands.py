@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.html import escape
 
 from stations import commands
 from stations.catalogue import COMMANDS
@@ -30,7 +31,7 @@ def test_every_command_has_a_dialog(staff: Client, name: str) -> None:
     station = make.station(2, connected=True)
     page = staff.get(dialog(station, name)).content.decode()
     assert 'id="dialog"' in page
-    assert f"{COMMANDS[name].label}</h1>" in page
+    assert f"{escape(COMMANDS[name].label)}</h1>" in page
     assert "csrfmiddlewaretoken" in page
 
 

@@ -5,14 +5,25 @@ One file an area. An entry makes the dialog in the back office, the checks of `c
 each dialect that `says` it (`stations/ocpp/`). A test holds the two together.
 """
 
-from stations.catalogue import charging, configuration, firmware, power
+from stations.catalogue import (
+    charging,
+    configuration,
+    display,
+    firmware,
+    grid,
+    monitoring,
+    power,
+)
 from stations.catalogue.spec import Group, Spec
 
 COMMANDS: dict[str, Spec] = {
     **charging.COMMANDS,
     **configuration.COMMANDS,
+    **monitoring.COMMANDS,
+    **display.COMMANDS,
     **firmware.COMMANDS,
     **power.COMMANDS,
+    **grid.COMMANDS,
 }
 
 __all__ = ["COMMANDS", "Group", "Spec"]

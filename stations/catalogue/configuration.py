@@ -6,8 +6,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
-from stations.catalogue.fields import KeysField, hidden_number
-from stations.catalogue.spec import Group, Spec, in_2x, in_16, in_all
+from stations.catalogue.fields import KeysField, evse_field, hidden_number, one_of
+from stations.catalogue.spec import Group, Spec, in_2x, in_16, in_21, in_all
 
 PERMISSION = "stations.configure_station"
 
@@ -51,6 +51,52 @@ class GetReport(forms.Form):
     request_id = hidden_number()
 
 
+class NetworkProfile(forms.Form):
+    """SetNetworkProfile (B09), without passwords (VPN, APN): an order's row would show them."""
+
+    slot = forms.IntegerField(label=_("Slot"), min_value=1)
+    url = forms.CharField(
+        label=_("Address"), max_length=512, help_text=_("wss://…/ocpp, without the identity.")
+    )
+    security_profile = forms.TypedChoiceField(
+        label=_("Security profile"),
+        choices=[(0, "0"), (1, "1"), (2, "2"), (3, "3")],
+        coerce=int,
+        empty_value=None,
+    )
+    interface = one_of(
+        _("Interface"),
+        (
+            "Wired0",
+            "Wired1",
+            "Wired2",
+            "Wired3",
+            "Wireless0",
+            "Wireless1",
+            "Wireless2",
+            "Wireless3",
+        ),
+        initial="Wired0",
+    )
+    message_timeout_s = forms.IntegerField(
+        label=_("Message time-out (s)"), initial=30, min_value=1, required=False
+    )
+    identity = forms.CharField(
+        label=_("Identity"), max_length=48, required=False, help_text=_("OCPP 2.1, if another.")
+    )
+    apn = forms.CharField(label="APN", max_length=512, required=False)
+    apn_authentication = one_of(
+        _("APN authentication"), ("NONE", "PAP", "CHAP", "AUTO"), initial="AUTO"
+    )
+
+
+class WebPayment(forms.Form):
+    """NotifyWebPaymentStarted (C25): somebody pays by QR code; the station waits for it."""
+
+    evse = evse_field(required=True)
+    timeout_s = forms.IntegerField(label=_("For (s)"), min_value=1, initial=120, required=False)
+
+
 class DataTransfer(forms.Form):
     """DataTransfer."""
 
@@ -86,6 +132,24 @@ COMMANDS: dict[str, Spec] = {
         group=Group.CONFIGURATION,
         says={**in_16("GetConfiguration"), **in_2x("GetBaseReport")},
         expects=("NotifyReport",),
+    ),
+    "set_network_profile": Spec(
+        _("Set a network profile"),
+        "lan",
+        NetworkProfile,
+        PERMISSION,
+        group=Group.CONFIGURATION,
+        says=in_2x("SetNetworkProfile"),
+        danger=True,
+    ),
+    "web_payment_started": Spec(
+        _("Announce a web payment"),
+        "qr_code_2",
+        WebPayment,
+        group=Group.CHARGING,
+        says=in_21("NotifyWebPaymentStarted"),
+        ttl_s=30,
+        one_station=True,
     ),
     "data_transfer": Spec(
         _("Send vendor data"),

@@ -34,6 +34,24 @@ class UpdateFirmware(forms.Form):
     signature = forms.CharField(max_length=800, required=False, widget=forms.Textarea)
 
 
+class PublishFirmware(forms.Form):
+    """PublishFirmware (L03): a local controller fetches it once for its stations."""
+
+    location = forms.CharField(label=_("Download from"), max_length=512)
+    checksum = forms.RegexField(
+        r"^[0-9a-fA-F]{32}$", label=_("MD5 checksum"), help_text=_("32 hexadecimal digits.")
+    )
+    retries = forms.IntegerField(label=_("Retries"), min_value=0, required=False)
+    retry_interval_s = forms.IntegerField(label=_("Retry after (s)"), min_value=0, required=False)
+    request_id = hidden_number()
+
+
+class UnpublishFirmware(forms.Form):
+    """UnpublishFirmware (L04)."""
+
+    checksum = forms.RegexField(r"^[0-9a-fA-F]{32}$", label=_("MD5 checksum"))
+
+
 COMMANDS: dict[str, Spec] = {
     "get_log": Spec(
         _("Fetch a log"),
@@ -54,5 +72,22 @@ COMMANDS: dict[str, Spec] = {
         group=Group.FIRMWARE,
         says={**in_16("UpdateFirmware", "SignedUpdateFirmware"), **in_2x("UpdateFirmware")},
         expects=("FirmwareStatusNotification", "SignedFirmwareStatusNotification"),
+    ),
+    "publish_firmware": Spec(
+        _("Publish firmware locally"),
+        "publish",
+        PublishFirmware,
+        "stations.update_firmware",
+        group=Group.FIRMWARE,
+        says=in_2x("PublishFirmware"),
+        expects=("PublishFirmwareStatusNotification",),
+    ),
+    "unpublish_firmware": Spec(
+        _("Unpublish firmware"),
+        "unpublished",
+        UnpublishFirmware,
+        "stations.update_firmware",
+        group=Group.FIRMWARE,
+        says=in_2x("UnpublishFirmware"),
     ),
 }

@@ -1,6 +1,7 @@
 """People, assets, the wire and the journal."""
 
 from stations.models.assets import Connector, Evse, QuirkProfile, Site, Station, Variable
+from stations.models.device import ConfigurationTemplate, Holding, StreamValue
 from stations.models.journal import Entry
 from stations.models.people import Token, User
 from stations.models.reservations import Reservation
@@ -12,14 +13,17 @@ __all__ = [
     "Certificate",
     "Command",
     "CommandBatch",
+    "ConfigurationTemplate",
     "Connector",
     "Entry",
     "Evse",
+    "Holding",
     "Message",
     "QuirkProfile",
     "Reservation",
     "Site",
     "Station",
+    "StreamValue",
     "Token",
     "User",
     "Variable",

@@ -35,6 +35,7 @@ STATUSES: Final = {
     "Accepted": Command.Status.ACCEPTED,
     "AcceptedCanceled": Command.Status.ACCEPTED,
     "RebootRequired": Command.Status.ACCEPTED,
+    "Unpublished": Command.Status.ACCEPTED,
     "Unlocked": Command.Status.ACCEPTED,
     "Scheduled": Command.Status.SCHEDULED,
 }

@@ -315,7 +315,7 @@ class Dialect(Delivery):
         await self.news("data.transferred", vendor=payload["vendorId"], message=message_id)
         return {"status": status} | ({} if data is None else {"data": data})
 
-    async def news(self, kind: str, **data: Any) -> None:
+    async def news(self, kind: str, /, **data: Any) -> None:
         """Record what the charger reported, in a transaction of its own."""
         await pool.write(self._record, kind, data)
 

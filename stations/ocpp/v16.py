@@ -17,6 +17,7 @@ from monitoring.facts import Start, Stop
 from stations import configuration, uploads
 from stations.models import Command
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.cost16 import CostMessages
 from stations.ocpp.blocks.power import Power16
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
@@ -36,7 +37,7 @@ EXTENDED: Final = {
 TRIGGERED_AS: Final = {"TransactionEvent": "MeterValues"} | EXTENDED
 
 
-class V16(Power16, Dialect):
+class V16(Power16, CostMessages, Dialect):
     """One charge point's connection."""
 
     version = fastpath.V16

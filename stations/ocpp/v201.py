@@ -15,9 +15,11 @@ from monitoring.authorization import Verdict
 from monitoring.facts import Start, Stop, Update
 from monitoring.metering import Sampled
 from monitoring.sessions import NAMELESS
-from stations import configuration, journal, live, uploads
+from stations import configuration, uploads
 from stations.models import Command
-from stations.ocpp import fastpath, pool
+from stations.ocpp import fastpath
+from stations.ocpp.blocks.device import DeviceModel
+from stations.ocpp.blocks.display import Display, Publishing
 from stations.ocpp.blocks.power import Power2x
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
@@ -31,7 +33,7 @@ BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 TRIGGERED_AS: Final = {"DiagnosticsStatusNotification": "LogStatusNotification"}
 
 
-class V201(Power2x, Dialect):
+class V201(Power2x, DeviceModel, Display, Publishing, Dialect):
     """One charging station's connection."""
 
     version = fastpath.V201
@@ -230,51 +232,6 @@ class V201(Power2x, Dialect):
         )
         return {}
 
-    @on(Action.notify_report)
-    async def on_report(self, payload: Payload, incoming: Incoming) -> Answer:
-        """NotifyReport (B07)."""
-        await pool.write(
-            configuration.store,
-            self.station_id,
-            configuration.reported_2x(payload.get("reportData") or ()),
-            complete=not payload.get("tbc", False),
-        )
-        return {}
-
-    @on(Action.notify_event)
-    async def on_event(self, payload: Payload, incoming: Incoming) -> Answer:
-        """NotifyEvent (N07)."""
-        events = [
-            {
-                "at": utc_text(self._time(event["timestamp"])),
-                "component": event["component"]["name"],
-                "variable": event["variable"]["name"],
-                "evse": (event["component"].get("evse") or {}).get("id"),
-                "trigger": event["trigger"],
-                "kind": event["eventNotificationType"],
-                "value": event["actualValue"][:500],
-                "cleared": event.get("cleared", False),
-                "severity": event.get("severity"),
-                "code": event.get("techCode", ""),
-                "info": event.get("techInfo", ""),
-                "ref": event.get("transactionId", ""),
-                "monitor": event.get("variableMonitoringId"),
-            }
-            for event in payload["eventData"]
-        ]
-        await pool.write(self._record_events, events)
-        return {}
-
-    def _record_events(self, events: list[Payload]) -> None:
-        subject = f"station-{self.station_id}"
-        journal.record_many(
-            [
-                journal.entry("event.reported", subject, station_id=self.station_id, **event)
-                for event in events
-            ]
-        )
-        live.touch(subject)
-
     @on(Action.data_transfer)
     async def on_data_transfer(self, payload: Payload, incoming: Incoming) -> Answer:
         """DataTransfer (P02)."""
@@ -447,11 +404,18 @@ def id_token_info(verdict: Verdict) -> Payload:
     return info
 
 
+# Where an answer has a status for each of several things.
+RESULTS: Final = (
+    "setVariableResult", "getVariableResult", "setMonitoringResult", "clearMonitoringResult",
+    "clearTariffsResult",
+)  # fmt: skip
+
+
 def _first_refusal(answer: Payload) -> str:
-    results = answer.get("setVariableResult") or answer.get("getVariableResult") or ()
+    results = [one for name in RESULTS for one in answer.get(name) or ()]
     if not results:
         return str(answer.get("status", "Accepted"))
-    statuses = [one["attributeStatus"] for one in results]
+    statuses = [one.get("attributeStatus") or one["status"] for one in results]
     return next((one for one in statuses if one not in ("Accepted", "RebootRequired")), "")
 
 

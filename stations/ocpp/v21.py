@@ -13,23 +13,20 @@ from ocpp.v21 import call
 from ocpp.v21.enums import Action
 
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.grid import Grid, Streams
 from stations.ocpp.blocks.power import Power21
-from stations.ocpp.delivery import Payload
-from stations.ocpp.dialect import Answer, Handler, Incoming
+from stations.ocpp.blocks.tariffs import Tariffs
+from stations.ocpp.dialect import Handler
 from stations.ocpp.v201 import V201
 
 STREAM = "NotifyPeriodicEventStream"
 
 
-class V21(Power21, V201):
+class V21(Power21, Tariffs, Grid, Streams, V201):
     """One charging station's connection."""
 
     version = fastpath.V21
     actions = frozenset(action.value for action in Action) | {STREAM}
     calls: ClassVar[ModuleType] = call
 
-    def on_stream(self, payload: Payload, incoming: Incoming) -> Answer:
-        """NotifyPeriodicEventStream (N15): the frame log is where a stream's values are kept."""
-        return {}
-
-    sends: ClassVar[dict[str, Handler]] = {STREAM: on_stream}
+    sends: ClassVar[dict[str, Handler]] = {STREAM: Streams.on_stream}
