@@ -35,6 +35,7 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("OCPP frames"), "cable", "stations.message", ""),
             (_("Configuration"), "tune", "stations.variable", ""),
             (_("Quirk profiles"), "extension", "stations.quirkprofile", ""),
+            (_("Local token lists"), "playlist_add_check", "stations.locallist", ""),
         ),
     ),
     (

@@ -5,7 +5,11 @@ and must be idempotent: a sweep runs again what a crash lost.
 """
 
 REACTIONS: dict[str, list[str]] = {
-    "command.finished": ["firmware.tasks.on_command_finished", "billing.tasks.start_answered"],
+    "command.finished": [
+        "firmware.tasks.on_command_finished",
+        "billing.tasks.start_answered",
+        "stations.tasks.list_answered",
+    ],
     "firmware.status_reported": ["firmware.tasks.on_status"],
     "invoice.issued": ["billing.tasks.deliver"],
     "payment.canceled": ["billing.tasks.settle_payment"],
@@ -21,5 +25,5 @@ REACTIONS: dict[str, list[str]] = {
     "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
     "session.stopped": ["billing.tasks.close_session"],
-    "station.booted": ["firmware.tasks.on_boot"],
+    "station.booted": ["firmware.tasks.on_boot", "stations.tasks.ask_list_version"],
 }

@@ -13,7 +13,7 @@ from typing import Any, Final
 VIEW: Final = {
     "stations": (
         "site", "station", "evse", "connector", "variable", "quirkprofile", "command",
-        "commandbatch", "token", "reservation", "certificate", "authority",
+        "commandbatch", "token", "locallist", "reservation", "certificate", "authority",
     ),
     "monitoring": (
         "session", "chargingprofile", "incident", "alert", "silence", "contact", "notice",
@@ -48,6 +48,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "stations.add_quirkprofile", "stations.change_quirkprofile",
         "stations.delete_quirkprofile",
         "stations.add_token", "stations.change_token", "stations.delete_token",
+        "stations.add_locallist", "stations.change_locallist",
         "monitoring.change_session", "monitoring.handle_incident",
         "monitoring.add_silence", "monitoring.change_silence", "monitoring.delete_silence",
         "monitoring.add_contact", "monitoring.change_contact", "monitoring.delete_contact",

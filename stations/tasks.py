@@ -6,7 +6,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from stations import commands, journal, partitions, reservations
+from stations import commands, journal, locallist, partitions, reservations
+from stations.models import Command, Entry
 
 FRAMES = partitions.Table("stations_message", weekly=True)
 
@@ -28,6 +29,30 @@ def sweep_commands() -> None:
     """End commands that expired or were never answered, and reservations that are over."""
     commands.sweep()
     reservations.sweep()
+
+
+@shared_task(name="stations.tasks.keep_local_lists")
+def keep_local_lists() -> None:
+    """Bring the lists of tokens on stations nearer to what they should be."""
+    locallist.tick()
+
+
+@shared_task(name="stations.tasks.list_answered")
+def list_answered(entry_id: int) -> None:
+    """Take what became of an order about a list into account."""
+    entry = Entry.objects.filter(pk=entry_id).values_list("data", flat=True).first() or {}
+    if entry.get("name") in (locallist.SEND, locallist.ASK):
+        command = Command.objects.filter(pk=entry["command"]).first()
+        if command is not None and command.subject.startswith("locallist-"):
+            locallist.answered(command)
+
+
+@shared_task(name="stations.tasks.ask_list_version")
+def ask_list_version(entry_id: int) -> None:
+    """After a boot: ask which version of its list the station has."""
+    station_id = Entry.objects.filter(pk=entry_id).values_list("station", flat=True).first()
+    if station_id is not None:
+        locallist.booted(station_id)
 
 
 @shared_task(name="stations.tasks.keep_frames")

@@ -13,6 +13,7 @@ from stations.catalogue import (
     grid,
     monitoring,
     power,
+    tokens,
 )
 from stations.catalogue.spec import Group, Spec
 
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Spec] = {
     **firmware.COMMANDS,
     **power.COMMANDS,
     **grid.COMMANDS,
+    **tokens.COMMANDS,
 }
 
 __all__ = ["COMMANDS", "Group", "Spec"]

@@ -26,6 +26,17 @@ class RemoteStop(forms.Form):
     )
 
 
+class TransactionStatus(forms.Form):
+    """GetTransactionStatus."""
+
+    ref = forms.CharField(
+        label=_("Transaction"),
+        max_length=36,
+        required=False,
+        help_text=_("Empty: whether any messages of transactions still wait at the station."),
+    )
+
+
 class Unlock(forms.Form):
     """UnlockConnector."""
 
@@ -122,10 +133,12 @@ COMMANDS: dict[str, Spec] = {
             **in_2x("TriggerMessage"),
         },
     ),
-    "clear_cache": Spec(
-        _("Clear the token cache"),
-        "delete_sweep",
-        group=Group.TOKENS,
-        says=in_all("ClearCache"),
+    "get_transaction_status": Spec(
+        _("Ask how a transaction is doing"),
+        "pending_actions",
+        TransactionStatus,
+        group=Group.CHARGING,
+        says=in_2x("GetTransactionStatus"),
+        one_station=True,
     ),
 }

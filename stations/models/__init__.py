@@ -3,6 +3,7 @@
 from stations.models.assets import Connector, Evse, QuirkProfile, Site, Station, Variable
 from stations.models.device import ConfigurationTemplate, Holding, StreamValue
 from stations.models.journal import Entry
+from stations.models.lists import LocalList
 from stations.models.people import Token, User
 from stations.models.reservations import Reservation
 from stations.models.security import Authority, Certificate
@@ -18,6 +19,7 @@ __all__ = [
     "Entry",
     "Evse",
     "Holding",
+    "LocalList",
     "Message",
     "QuirkProfile",
     "Reservation",

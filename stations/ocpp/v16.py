@@ -19,6 +19,7 @@ from stations.models import Command
 from stations.ocpp import fastpath
 from stations.ocpp.blocks.cost16 import CostMessages
 from stations.ocpp.blocks.power import Power16
+from stations.ocpp.blocks.tokens import Tokens16
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
 from stations.ocpp.fastpath import Violation
@@ -37,7 +38,7 @@ EXTENDED: Final = {
 TRIGGERED_AS: Final = {"TransactionEvent": "MeterValues"} | EXTENDED
 
 
-class V16(Power16, CostMessages, Dialect):
+class V16(Power16, CostMessages, Tokens16, Dialect):
     """One charge point's connection."""
 
     version = fastpath.V16

@@ -21,6 +21,8 @@ from stations.ocpp import fastpath
 from stations.ocpp.blocks.device import DeviceModel
 from stations.ocpp.blocks.display import Display, Publishing
 from stations.ocpp.blocks.power import Power2x
+from stations.ocpp.blocks.tokens import Tokens
+from stations.ocpp.blocks.transactions import Transactions
 from stations.ocpp.delivery import Impossible, Order, Payload
 from stations.ocpp.dialect import Answer, Dialect, Incoming, on
 from stations.ocpp.fastpath import Violation
@@ -33,7 +35,7 @@ BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 TRIGGERED_AS: Final = {"DiagnosticsStatusNotification": "LogStatusNotification"}
 
 
-class V201(Power2x, DeviceModel, Display, Publishing, Dialect):
+class V201(Power2x, DeviceModel, Display, Publishing, Tokens, Transactions, Dialect):
     """One charging station's connection."""
 
     version = fastpath.V201
