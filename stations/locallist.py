@@ -230,7 +230,7 @@ def answered(command: Command) -> None:
             row.held, row.version, row.entries = held, command.args["version"], len(held)
             row.error, row.retry_at = "", None
         elif command.status != Command.Status.EXPIRED:
-            row.held, row.version, row.digest = {}, None, ""
+            _doubt(row)
             if command.error != "VersionMismatch":
                 row.error, row.retry_at = command.error[:200], now + RETRY_AFTER
                 journal.record(
@@ -245,8 +245,16 @@ def _told_version(row: LocalList, command: Command) -> None:
     """After a boot: a station that tells another version than ours gets the whole list."""
     answer = command.response if isinstance(command.response, dict) else {}
     told = answer.get("listVersion", answer.get("versionNumber"))
-    if command.status == Command.Status.ACCEPTED and told != row.version:
-        row.held, row.version, row.digest = {}, None, ""
+    if command.status != Command.Status.ACCEPTED or told == row.version:
+        return
+    sent = Command.objects.filter(station=row.pk, name=SEND).order_by("-pk").first()
+    if sent is None or sent.status != Command.Status.ACCEPTED or sent.args["version"] != told:
+        _doubt(row)  # else: it is ours, and its acceptance is about to be taken into account
+
+
+def _doubt(row: LocalList) -> None:
+    """Forget what a list holds: it is sent whole."""
+    row.held, row.version, row.digest, row.entries, row.synced_at = {}, None, "", 0, None
 
 
 def booted(station_id: int) -> None:
@@ -261,6 +269,10 @@ def resend(rows: QuerySet[LocalList]) -> int:
     """Forget what these lists hold: they are sent whole. Return how many."""
     keys = list(rows.values_list("pk", flat=True))
     chosen = LocalList.objects.filter(pk__in=keys)
-    done = int(chosen.update(held={}, version=None, digest="", error="", retry_at=None))
+    done = int(
+        chosen.update(
+            held={}, version=None, digest="", entries=0, synced_at=None, error="", retry_at=None
+        )
+    )
     sync(chosen)
     return done
