@@ -174,6 +174,11 @@ def _booted(news: Entry) -> str:
     return text
 
 
+@sentence("station.list_refused", icon="playlist_remove", tone="amber")
+def _list_refused(news: Entry) -> str:
+    return _("Did not take its list of tokens: %(why)s") % {"why": news.data.get("error", "")}
+
+
 @sentence("station.appeared", icon="new_releases", tone="amber")
 def _appeared(news: Entry) -> str:
     return _("Connected for the first time; unknown here")
