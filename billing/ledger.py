@@ -72,6 +72,36 @@ def post(
     return entry
 
 
+def reverse(entry: Entry, reason: str) -> Entry:
+    """Undo an entry by a new one with every posting the other way round; once per entry."""
+    rows = [
+        (Kind(posting.account.kind), posting.account.owner, -posting.amount_minor)
+        for posting in entry.postings.select_related("account")
+    ]
+    first = entry.postings.select_related("account").first()
+    if first is None:
+        raise Unbalanced(f"{entry.idempotency_key}: nothing to reverse")
+    return post(f"reversal:{entry.pk}", reason, rows, first.account.currency, entry, reverses=entry)
+
+
+def trial_balance(at: dt.datetime | None = None) -> list[dict[str, Any]]:
+    """Every account's balance in minor units, of what had occurred before `at`; sums to zero."""
+    rows = (
+        Posting.objects.all() if at is None else Posting.objects.filter(entry__occurred_at__lt=at)
+    )
+    return [
+        {
+            "account": row["account__kind"],
+            "owner": row["account__owner"],
+            "currency": row["account__currency"],
+            "balance_minor": row["sum"],
+        }
+        for row in rows.values("account__kind", "account__owner", "account__currency")
+        .annotate(sum=Sum("amount_minor"))
+        .order_by("account__kind", "account__owner", "account__currency")
+    ]
+
+
 def _account(kind: AccountKind, owner: str, currency: str) -> Account:
     account, _ = Account.objects.get_or_create(kind=kind, owner=owner, currency=currency)
     return account

@@ -12,6 +12,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from billing import (
+    books,
     caps,
     corrections,
     files,
@@ -199,6 +200,12 @@ def reconcile_payments() -> None:
 def sweep_payments() -> None:
     """Hourly: our books against the provider's."""
     reconciliation.sweep()
+
+
+@shared_task(name="billing.tasks.check_books")
+def check_books() -> None:
+    """Daily: the provider's statement booked and matched, every session settled exactly once."""
+    books.run()
 
 
 @shared_task(name="billing.tasks.watch_caps")

@@ -67,6 +67,7 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("Number series"), "tag", "billing.series", ""),
             (_("Ledger"), "menu_book", "billing.entry", ""),
             (_("Accounts"), "account_tree", "billing.account", ""),
+            (_("Provider's statement"), "account_balance_wallet", "billing.movement", ""),
         ),
     ),
     (

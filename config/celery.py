@@ -46,5 +46,6 @@ app.conf.beat_schedule = {
         "task": "billing.tasks.prune_tokens",
         "schedule": crontab(hour="2", minute="47"),
     },
+    "books": {"task": "billing.tasks.check_books", "schedule": crontab(hour="4", minute="7")},
     "payments' books": {"task": "billing.tasks.sweep_payments", "schedule": 3600.0},
 }

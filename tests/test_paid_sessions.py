@@ -169,7 +169,7 @@ def test_less_energy_after_all_is_refunded_once(box: Sandbox) -> None:
     assert (refund.amount_minor, refund.state, refund.credit_note.gross_minor) == (
         95,
         "succeeded",
-        -95,
+        -595,  # all of it, and a new invoice of 5.00
     )
     assert ledger.balance(kind=AccountKind.RECEIVABLE) == {"EUR": 0}
     assert ledger.balance(kind=AccountKind.PSP_CLEARING) == {"EUR": 500}

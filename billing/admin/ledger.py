@@ -11,7 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from billing.models import Account, Entry, Posting
+from billing.models import Account, Entry, Movement, Posting
 from billing.money import from_minor
 from stations.admin.base import Facts, StaffAdmin, described, moment
 
@@ -112,3 +112,58 @@ class PostingAdmin(Facts, StaffAdmin):
         """In units."""
         value = from_minor(posting.amount_minor, posting.account.currency)
         return format_html('<span class="num">{}</span>', value)
+
+
+class UnmatchedFilter(admin.SimpleListFilter):
+    """Movements that our books do not explain."""
+
+    title = gettext_lazy("match")
+    parameter_name = "match"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """The choices."""
+        return [("no", gettext_lazy("Does not match")), ("yes", gettext_lazy("As booked"))]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Keep them."""
+        if self.value() == "no":
+            return queryset.exclude(problem="")
+        return queryset.filter(problem="") if self.value() == "yes" else queryset
+
+
+@admin.register(Movement)
+class MovementAdmin(Facts, StaffAdmin):
+    """The payment provider's statement, line by line, with what does not match."""
+
+    list_display = ("moved", "kind", "amount", "fee", "about", "problem")
+    list_display_links = ("moved",)
+    list_filter = (UnmatchedFilter, "kind", "provider", "currency")
+    search_fields = ("ref", "payment__provider_ref")
+    export_fields = (
+        "at", "provider", "ref", "kind", "currency", "amount_minor", "fee_minor", "payment__id",
+        "problem",
+    )  # fmt: skip
+
+    @described(gettext_lazy("at"), order="at")
+    def moved(self, row: Movement) -> SafeString:
+        """When."""
+        return moment(row.at)
+
+    @described(gettext_lazy("amount"), order="amount_minor")
+    def amount(self, row: Movement) -> SafeString:
+        """What moved, before the fee."""
+        return format_html(
+            '<span class="num">{} {}</span>',
+            from_minor(row.amount_minor, row.currency),
+            row.currency,
+        )
+
+    @described(gettext_lazy("fee"), order="fee_minor")
+    def fee(self, row: Movement) -> SafeString:
+        """What the provider kept."""
+        return format_html('<span class="num">{}</span>', from_minor(row.fee_minor, row.currency))
+
+    @described(gettext_lazy("payment"))
+    def about(self, row: Movement) -> str:
+        """Our payment."""
+        return str(row.payment_id or "–")[:8]

@@ -3,7 +3,7 @@
 from .charges import Charge, CostCentre, HouseAccount
 from .dunning import BankReceipt, DunningStep, Reminder
 from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
-from .ledger import Account, Entry, Posting
+from .ledger import Account, Entry, Movement, Posting
 from .payments import Payment, PaymentTransition, ProviderEvent, Refund
 from .tariffs import Tariff, TariffAssignment
 
@@ -18,6 +18,7 @@ __all__ = [
     "Invoice",
     "InvoiceFile",
     "Mail",
+    "Movement",
     "Payment",
     "PaymentTransition",
     "Posting",

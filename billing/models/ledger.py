@@ -25,6 +25,9 @@ class AccountKind(models.TextChoices):
     CREDIT = "credit", _("credit of a customer")
     WRITE_OFF = "write_off", _("written off")
     ROUNDING = "rounding", _("rounding")
+    WALLET = "wallet", _("prepaid by a driver")
+    HOST = "host", _("owed to a host")
+    SUSPENSE = "suspense", _("not yet explained")
 
 
 class Account(models.Model):
@@ -126,3 +129,44 @@ class Posting(AppendOnly):
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount_minor:+d}"
+
+
+class Movement(models.Model):
+    """One line of a payment provider's statement: booked, and matched with what we expected."""
+
+    class Kind(models.TextChoices):
+        """What moved the money."""
+
+        CHARGE = "charge", _("collected")
+        REFUND = "refund", _("paid back")
+        DISPUTE = "dispute", _("disputed")
+        PAYOUT = "payout", _("paid out to the bank")
+        OTHER = "other", _("other")
+
+    provider = models.CharField(_("provider"), max_length=20)
+    provider_account = models.CharField(max_length=64, blank=True)
+    ref = models.CharField(_("reference"), max_length=255, unique=True)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    at = models.DateTimeField(_("at"), db_index=True)
+    currency = models.CharField(_("currency"), max_length=3)
+    amount_minor = models.BigIntegerField(_("amount (minor units)"))
+    fee_minor = models.BigIntegerField(_("fee (minor units)"), default=0)
+    payment = models.ForeignKey(
+        "billing.Payment",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="movements",
+        verbose_name=_("payment"),
+    )
+    problem = models.CharField(
+        _("does not match"), max_length=200, blank=True, help_text=_("Empty when it is as booked.")
+    )
+
+    class Meta:
+        verbose_name = _("provider's movement")
+        verbose_name_plural = _("provider's movements")
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.ref}"

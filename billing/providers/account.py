@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from billing.models import Payment, Refund
-from billing.providers.base import Outcome, RefundOutcome, Refused, Status
+from billing.providers.base import MovementOutcome, Outcome, RefundOutcome, Refused, Status
 
 
 class OnAccount:
@@ -61,6 +61,10 @@ class OnAccount:
 
     def recent(self, since: dt.datetime, account: str = "") -> Iterable[Outcome]:
         """Nothing outside to compare with."""
+        return []
+
+    def movements(self, since: dt.datetime, account: str = "") -> Iterable[MovementOutcome]:
+        """No balance anywhere."""
         return []
 
     def _outcome(

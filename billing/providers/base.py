@@ -62,6 +62,30 @@ class RefundOutcome:
     refund_id: str = ""  # ours, from the provider's metadata
 
 
+class MovementKind(StrEnum):
+    """What moved money on our balance at a provider."""
+
+    CHARGE = "charge"
+    REFUND = "refund"
+    DISPUTE = "dispute"  # withdrawn, or given back when won
+    PAYOUT = "payout"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class MovementOutcome:
+    """One line of the provider's statement. `net` = amount less fee is what the balance moved."""
+
+    ref: str
+    kind: MovementKind
+    amount_minor: int
+    fee_minor: int
+    currency: str
+    at: dt.datetime
+    payment_ref: str = ""  # the provider's payment it belongs to
+    refund_ref: str = ""
+
+
 class ProviderError(Exception):
     """Something went wrong at the provider."""
 
@@ -128,3 +152,6 @@ class Provider(Protocol):
 
     def recent(self, since: dt.datetime, account: str = "") -> Iterable[Outcome]:
         """Every payment of ours that the provider has seen since."""
+
+    def movements(self, since: dt.datetime, account: str = "") -> Iterable[MovementOutcome]:
+        """Every movement of our balance since: the provider's statement."""

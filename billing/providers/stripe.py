@@ -25,6 +25,8 @@ from billing.providers.base import (
     Declined,
     Locked,
     Missing,
+    MovementKind,
+    MovementOutcome,
     Outcome,
     RefundOutcome,
     Refused,
@@ -294,6 +296,21 @@ class Stripe:
                 if metadata.get("csms") == required().environment:
                     yield outcome(intent, self._dispute(intent, options))
 
+    def movements(self, since: dt.datetime, account: str = "") -> Iterable[MovementOutcome]:
+        """The account's balance transactions since, newest first."""
+        options: RequestOptions = {"stripe_account": account} if account else {}
+        with translated():
+            page = client().v1.balance_transactions.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "limit": 100,
+                    "expand": ["data.source"],
+                },
+                options,
+            )
+            for row in page.auto_paging_iter():
+                yield movement(row)
+
     def undelivered(self, since: dt.datetime) -> Iterable[Event]:
         """Events whose webhooks did not reach us."""
         with translated():
@@ -360,4 +377,35 @@ def refund_outcome(refund: stripe.Refund) -> RefundOutcome:
         amount_minor=refund.amount,
         error_code=getattr(refund, "failure_reason", None) or "",
         refund_id=metadata.get("refund", ""),
+    )
+
+
+MOVED = {
+    "charge": MovementKind.CHARGE,
+    "payment": MovementKind.CHARGE,
+    "refund": MovementKind.REFUND,
+    "payment_refund": MovementKind.REFUND,
+    "refund_failure": MovementKind.REFUND,
+    "payment_failure_refund": MovementKind.REFUND,
+    "payout": MovementKind.PAYOUT,
+    "payout_failure": MovementKind.PAYOUT,
+    "payout_cancel": MovementKind.PAYOUT,
+}
+
+
+def movement(row: stripe.BalanceTransaction) -> MovementOutcome:
+    """A balance transaction (with `source` expanded) as our line of a statement."""
+    source: Any = row.source if not isinstance(row.source, str) else None
+    kind = MOVED.get(row.type, MovementKind.OTHER)
+    if row.reporting_category in ("dispute", "dispute_reversal"):
+        kind = MovementKind.DISPUTE
+    return MovementOutcome(
+        ref=row.id,
+        kind=kind,
+        amount_minor=row.amount,
+        fee_minor=row.fee,
+        currency=row.currency.upper(),
+        at=dt.datetime.fromtimestamp(row.created, dt.UTC),
+        payment_ref=str(getattr(source, "payment_intent", None) or ""),
+        refund_ref=source.id if source is not None and kind == MovementKind.REFUND else "",
     )

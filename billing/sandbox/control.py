@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from billing.sandbox import methods, payment_intents, refunds
+from billing.sandbox import balance, methods, payment_intents, refunds
 from billing.sandbox.call import Call
 from billing.sandbox.engine import Sandbox
 from billing.sandbox.errors import Declined, public, unexpected_state
@@ -142,6 +142,12 @@ def refund_in_dashboard(box: Sandbox, intent: str, amount: int | None = None) ->
         return public(refunds.create(c))  # type: ignore[no-any-return]
 
 
+def pay_out(box: Sandbox, amount: int, currency: str = "eur") -> Obj:
+    """The provider pays collected money out to the bank."""
+    with box.store.transaction():
+        return balance.pay_out(Call(box.store, "", {}), amount, currency)
+
+
 def _call(box: Sandbox, obj_id: str) -> Call:
     return Call(box.store, box.store.account_of(obj_id), {}, rng=box.rng)
 
@@ -150,6 +156,6 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         fault, clear_faults, webhooks, redeliver, advance, incremental, revoke_key, authenticate,
-        pay, expire, dispute, close_dispute, fail_refund, refund_in_dashboard,
+        pay, expire, dispute, close_dispute, fail_refund, refund_in_dashboard, pay_out,
     )
 }  # fmt: skip

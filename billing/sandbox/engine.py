@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 import stripe
 
 from billing import sandbox
-from billing.sandbox import methods, payment_intents, refunds, validation
+from billing.sandbox import balance, methods, payment_intents, refunds, validation
 from billing.sandbox.call import Call
 from billing.sandbox.errors import ApiError, Malformed, Refused, public
 from billing.sandbox.events import Courier
@@ -53,6 +53,7 @@ OPERATIONS: dict[str, Callable[..., Obj]] = {
     "refunds.create": refunds.create,
     "refunds.retrieve": refunds.retrieve,
     "refunds.list": refunds.listing,
+    "balance_transactions.list": balance.listing,
     "charges.retrieve": refunds.retrieve_charge,
     "charges.list": refunds.list_charges,
     "disputes.retrieve": refunds.retrieve_dispute,

@@ -26,8 +26,8 @@ from billing.sandbox.errors import Malformed
 
 # The services we serve; each is one file of the SDK.
 SERVICES = (
-    "charge", "customer", "customer_payment_method", "dispute", "event", "payment_intent",
-    "payment_method", "refund", "setup_intent",
+    "balance_transaction", "charge", "customer", "customer_payment_method", "dispute", "event",
+    "payment_intent", "payment_method", "refund", "setup_intent",
 )  # fmt: skip
 # Names the SDK's modules import for type checkers only.
 NAMES = {**vars(typing), "StripeContext": StripeContext}
