@@ -40,7 +40,7 @@ def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Inv
         if not 0 < amount_minor <= invoice.gross_minor + credited:
             left = from_minor(invoice.gross_minor + credited, invoice.currency)
             raise ValueError(f"At most {left} {invoice.currency} of this invoice can be credited.")
-        lines = _credit_lines(invoice, amount_minor)
+        lines = credited_lines(invoice, amount_minor)
         content = {
             "lines": lines,
             "rates": rates_of(lines),
@@ -136,11 +136,7 @@ def _take_back(charge: Charge, old: Invoice, reason: str) -> Invoice:
     """The credit note over every line of this session on `old`."""
     sid = charge.session_id
     sessions = [s for s in old.snapshot["sessions"] if s["id"] == sid]
-    lines = [
-        line | {name: -line[name] for name in ("net_minor", "vat_minor", "gross_minor")}
-        for line in old.snapshot["lines"]
-        if line.get("session", sid) == sid
-    ]
+    lines = taken_back_lines(old, sid)
     content = {
         "lines": lines,
         "rates": rates_of(lines),
@@ -163,6 +159,15 @@ def _take_back(charge: Charge, old: Invoice, reason: str) -> Invoice:
     )
 
 
+def taken_back_lines(old: Invoice, session_id: int) -> list[dict[str, Any]]:
+    """Every line of one session on `old`, negative."""
+    return [
+        line | {name: -line[name] for name in ("net_minor", "vat_minor", "gross_minor")}
+        for line in old.snapshot["lines"]
+        if line.get("session", session_id) == session_id
+    ]
+
+
 def give_back(charge: Charge, reason: str) -> None:
     """Refund what the books say was paid too much by card; the credit note is out already.
 
@@ -182,7 +187,7 @@ def give_back(charge: Charge, reason: str) -> None:
     refunds.request(payment, amount, reason, documented_by=notes.last())
 
 
-def _credit_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
+def credited_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
     """The invoice's lines in proportion to the credited amount, negative; all of it: exactly."""
     lines = [line for line in invoice.snapshot["lines"] if line["gross_minor"]]
     if amount_minor == invoice.gross_minor:

@@ -133,6 +133,11 @@ class Words:
         """A stored instant in a place's local time."""
         return dt.datetime.fromisoformat(iso).astimezone(ZoneInfo(zone))
 
+    def clock(self, at: dt.datetime, zone: str) -> str:
+        """An instant's date and local time to the second."""
+        local = at.astimezone(ZoneInfo(zone))
+        return str(format_datetime(local, "short", locale=self.locale)) + local.strftime(":%S")
+
     def session(self, session: dict[str, Any]) -> dict[str, Any]:
         """A session's facts in words."""
         zone = session["time_zone"]

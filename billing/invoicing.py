@@ -20,13 +20,13 @@ from django.utils import timezone
 from monitoring.models import Session
 from stations import journal, live
 
-from . import ledger
+from . import inputs, ledger, vat
 from .models import Charge, HouseAccount, Invoice, Seller, Series
 from .models.charges import ChargeState
 from .models.invoices import DocumentKind
 from .models.tariffs import canonical
 from .money import money
-from .totals import rates_of, vat_on_net
+from .totals import rates_of
 
 SNAPSHOT_VERSION = 1
 SELLER_FIELDS = (
@@ -178,16 +178,9 @@ def session_content(session: Session, charge: Charge) -> dict[str, Any]:
         "tax_included": str(snapshot.get("ocpi", {}).get("tax_included") or "NO") == "YES",
         "doubts": list(charge.doubts),
         "flags": list(session.flags),
-        "inputs": inputs_hash(charge),
+        "inputs": inputs.keep(charge),
         **whose,
     }
-
-
-def inputs_hash(charge: Charge) -> dict[str, Any]:
-    """What the price was computed from: the charge keeps it, the document its SHA-256."""
-    tariff = (charge.tariff_snapshot or {}).get("ocpi")
-    kept = canonical({"usage": charge.usage, "tariff": tariff})
-    return {"sha256": hashlib.sha256(kept).hexdigest(), "engine": charge.engine}
 
 
 def _whose(session: Session, charge: Charge) -> dict[str, str]:
@@ -260,16 +253,18 @@ def invoice_charge(charge: Charge) -> Invoice | None:
 def _content(charge: Charge, seller: Seller) -> dict[str, Any]:
     """What the document of one charge says."""
     session = charge.session
-    return {
-        "lines": [line | {"session": session.pk} for line in charge.lines],
-        "rates": rates_of(charge.lines),
-        "sessions": [session_content(session, charge)],
+    sessions = [session_content(session, charge)]
+    kind = vat.kind_of(charge.house_account, seller, sessions, charge.currency)
+    lines = vat.lines_as(kind, [line | {"session": session.pk} for line in charge.lines])
+    return kind | {
+        "lines": lines,
+        "rates": rates_of(lines),
+        "sessions": sessions,
         "customer": customer_content(charge),
         "language": language_of(charge),
-        "currency": charge.currency,
         "supply_country": country_of(session, seller),
         "payment": _payment_content(charge),
-        **sums_of(charge.lines),
+        **sums_of(lines),
     }
 
 
@@ -358,19 +353,14 @@ def _collective(
 ) -> Invoice:
     lines = [line | {"session": c.session_id} for c in charges for line in c.lines]
     sessions = [session_content(c.session, c) for c in charges]
-    net = not any(session["tax_included"] for session in sessions)
-    if reverses_charge(account, seller):
-        lines = [_reversed(line) for line in lines]
-    elif net:
-        lines = vat_on_net(lines, charges[0].currency)
-    content = {
+    kind = vat.kind_of(account, seller, sessions, charges[0].currency)
+    lines = vat.lines_as(kind, lines)
+    content = kind | {
         "lines": lines,
         "rates": rates_of(lines),
-        "rounding": "net" if net else "gross",
         "sessions": sessions,
         "customer": customer_content(charges[0]),
         "language": account.language,
-        "currency": charges[0].currency,
         "supply_country": country,
         "payment": None,
         "period": period,
@@ -391,24 +381,3 @@ def _collective(
         )
         journal.record("charge.invoiced", charge, station_id=charge.session.station_id)
     return invoice
-
-
-def reverses_charge(account: HouseAccount, seller: Seller) -> bool:
-    """Whether the customer owes the VAT: a taxable dealer of electricity seated abroad.
-
-    Directive 2006/112 art. 38 (place of supply to a dealer) and 195; other customers pay the VAT
-    of the country the station stands in (art. 39, CJEU C-60/23).
-    """
-    abroad = account.country.upper() not in ("", seller.country.upper())
-    return bool(account.reverse_charge and account.vat_id and abroad)
-
-
-def _reversed(line: dict[str, Any]) -> dict[str, Any]:
-    """A line without VAT that the customer accounts for; what the tariff had is kept."""
-    return line | {
-        "tariff_vat": line["vat"],
-        "vat": "0",
-        "category": "AE",
-        "vat_minor": 0,
-        "gross_minor": line["net_minor"],
-    }

@@ -11,11 +11,13 @@ import time_machine
 from django.core.management import call_command
 from django.db.models import Count, Sum
 
+from billing import einvoice, replays
 from billing.models import Charge, Invoice, Payment, Posting
 from config.demo import guests, history, places, seed
 from config.demo.history import Past
 from monitoring.models import Reading, Session
 from stations.models import Entry, Site, Station, Token
+from tests import schematron
 
 NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
 
@@ -64,6 +66,15 @@ def test_the_past_is_whole_and_its_books_agree(played: int) -> None:
         "invoice.issued"
     }
     assert not Station.objects.filter(connected=True).exists()
+    assert Invoice.objects.filter(kind="invoice").count() > 10
+    for invoice in Invoice.objects.all():
+        assert replays.replayed(invoice).wrong == [], invoice.number
+    documents = {
+        f"{invoice.number} {make.__name__}": make(invoice)
+        for invoice in Invoice.objects.order_by("-gross_minor")
+        for make in (einvoice.cii_of, einvoice.ubl_of)
+    }
+    assert schematron.failures(documents) == {name: [] for name in documents}
 
 
 @pytest.mark.django_db

@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from billing import corrections, fairness, invoicing, settlement, words
+from billing import corrections, fairness, invoicing, settlement, timeline, words
 from billing.documents import Words
 from billing.models import Charge, Entry, HouseAccount, Tariff
 from billing.settlement import NotNow
@@ -164,6 +164,7 @@ class ChargeAdmin(Facts, StaffAdmin):
             path(
                 "<int:pk>/waive/", wrap(require_POST(self.waive_view)), name="billing_charge_waive"
             ),
+            path("<int:pk>/explained/", wrap(self.explained_view), name="billing_charge_explained"),
             *super().get_urls(),
         ]
 
@@ -190,6 +191,27 @@ class ChargeAdmin(Facts, StaffAdmin):
             "release_form": ReleaseForm(),
         }
         return render(request, "admin/billing/charge/page.html", context)
+
+    def explained_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show the bill stretch by stretch, computed again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        rows = Charge.objects.filter(pk__in=self.get_queryset(request).values("pk"))
+        charge = get_object_or_404(
+            rows.select_related("session__station__site", "invoice", "payment"), pk=pk
+        )
+        try:
+            found = timeline.timeline_of(charge)
+        except NotNow as error:
+            messages.error(request, str(error))
+            return redirect("admin:billing_charge_change", pk)
+        context = self.admin_site.each_context(request) | {
+            "opts": self.opts,
+            "title": _("How it adds up"),
+            "charge": charge,
+            "timeline": timeline.in_words(found, "en"),
+        }
+        return render(request, "admin/billing/charge/explained.html", context)
 
     def release_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Let a held charge go on."""

@@ -1,6 +1,6 @@
 """The rows of billing: tariffs, charges and payments, invoices, ledger."""
 
-from .charges import Charge, CostCentre, HouseAccount
+from .charges import Charge, CostCentre, HouseAccount, PriceInputs
 from .dunning import BankReceipt, DunningStep, Reminder
 from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
 from .ledger import Account, Entry, Movement, Posting
@@ -22,6 +22,7 @@ __all__ = [
     "Payment",
     "PaymentTransition",
     "Posting",
+    "PriceInputs",
     "ProviderEvent",
     "Refund",
     "Reminder",

@@ -88,6 +88,20 @@ class CostCentre(models.Model):
         return self.name
 
 
+class PriceInputs(models.Model):
+    """Usage and tariff of something that was billed, under the SHA-256 the document names."""
+
+    sha256 = models.CharField("SHA-256", max_length=64, primary_key=True)
+    content = models.JSONField(_("usage and tariff"))
+
+    class Meta:
+        verbose_name = _("price inputs")
+        verbose_name_plural = _("price inputs")
+
+    def __str__(self) -> str:
+        return self.sha256
+
+
 class ChargeState(Lifecycle):
     """Where a charge is on its way to money; the table of moves follows."""
 

@@ -24,7 +24,8 @@ from billing.portal.stages import stage_of
 from monitoring.models import Session
 
 
-def _receipt(token: str) -> Payment:
+def paid_by(token: str) -> Payment:
+    """The payment a receipt's link is about; 404 when it has expired."""
     payment = links.by_receipt_token(token)
     if payment is None:
         raise Http404(_("This receipt link has expired. Ask us to send the receipt again."))
@@ -36,7 +37,7 @@ def _receipt(token: str) -> Payment:
 @portal_page()
 def receipt(request: HttpRequest, token: str) -> HttpResponse:
     """What was charged and why, with the invoice."""
-    payment = _receipt(token)
+    payment = paid_by(token)
     charge: Charge | None = getattr(payment, "charge", None)
     invoice = charge.invoice if charge else None
     stage = stage_of(payment)
@@ -85,7 +86,7 @@ def _others(charge: Charge | None) -> list[Invoice]:
 @portal_page()
 def receipt_pdf(request: HttpRequest, token: str, number: str) -> HttpResponse:
     """The invoice, or a credit note for it, as PDF."""
-    return _pdf(_documents(_receipt(token)).filter(number=number).first())
+    return _pdf(_documents(paid_by(token)).filter(number=number).first())
 
 
 @require_safe
@@ -93,7 +94,7 @@ def receipt_pdf(request: HttpRequest, token: str, number: str) -> HttpResponse:
 @portal_page()
 def receipt_xml(request: HttpRequest, token: str, number: str, form: str) -> HttpResponse:
     """The same as a structured invoice: `cii` (Factur-X) or `ubl`."""
-    invoice = _documents(_receipt(token)).filter(number=number).first()
+    invoice = _documents(paid_by(token)).filter(number=number).first()
     if invoice is None or form not in files.XML:
         raise Http404(_("There is no such document."))
     return files.download(invoice, form)

@@ -3,7 +3,7 @@
 from django.urls import include, path
 from django.views.i18n import set_language
 
-from billing.portal import links, paying, places, receipts, running, views
+from billing.portal import explained, links, paying, places, receipts, running, views
 from stations import live
 
 live.RESOLVERS |= {
@@ -29,6 +29,8 @@ urlpatterns = [
     path(
         "r/<str:token>/<str:number>-<str:form>.xml", receipts.receipt_xml, name="portal-receipt-xml"
     ),
+    path("r/<str:token>/explained", explained.receipt, name="portal-receipt-explained"),
+    path("account/sessions/<int:pk>", explained.account, name="portal-account-explained"),
     path("account/", receipts.account, name="portal-account"),
     path("account/invoices/<str:number>.pdf", receipts.account_pdf, name="portal-account-pdf"),
     path("account/", include("allauth.urls")),

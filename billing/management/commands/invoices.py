@@ -1,4 +1,4 @@
-"""manage.py invoices list | show NUMBER [--pdf FILE] [--xml FILE] [--ubl FILE] | verify"""
+"""manage.py invoices list | show NUMBER [--pdf|--xml|--ubl FILE] | explain NUMBER | verify"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import files, invoicing
+from billing import files, invoicing, replays, timeline
 from billing.models import Invoice
 from billing.money import from_minor
 
@@ -34,14 +34,22 @@ class Command(BaseCommand):
         )
         show.add_argument("--ubl", type=Path, metavar="FILE", help="write it as UBL to FILE")
         show.add_argument("--json", action="store_true")
+        explain = commands.add_parser(
+            "explain", help="compute a document again from its stored inputs: identical, or why not"
+        )
+        explain.add_argument("number")
+        explain.add_argument("--json", action="store_true")
         verify = commands.add_parser("verify", help="check numbers and hashes of every series")
         verify.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Dispatch."""
-        {"list": self._list, "show": self._show, "verify": self._verify}[options["command"]](
-            options
-        )
+        {
+            "list": self._list,
+            "show": self._show,
+            "explain": self._explain,
+            "verify": self._verify,
+        }[options["command"]](options)
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = [
@@ -65,9 +73,7 @@ class Command(BaseCommand):
             )
 
     def _show(self, options: dict[str, Any]) -> None:
-        invoice = Invoice.objects.filter(number=options["number"]).first()
-        if invoice is None:
-            raise CommandError(f"There is no document {options['number']!r}.")
+        invoice = _document(options["number"])
         for name, content_of in FILES.items():
             if options[name]:
                 _write(options[name], content_of(invoice))
@@ -83,6 +89,45 @@ class Command(BaseCommand):
             self.stdout.write(f"  {line['dimension']:<16}{line.get('quantity', ''):>12} "
                               f"{line['gross']:>12}")  # fmt: skip
 
+    def _explain(self, options: dict[str, Any]) -> None:
+        invoice = _document(options["number"])
+        replay = replays.replayed(invoice)
+        sessions = []
+        if invoice.corrects is None and not replay.wrong:
+            sessions = [_timeline(session, invoice) for session in invoice.snapshot["sessions"]]
+        if options["json"]:
+            self.stdout.write(
+                json.dumps(
+                    {
+                        "number": invoice.number,
+                        "identical": not replay.wrong,
+                        "wrong": replay.wrong,
+                        "sha256": replay.sha256,
+                        "sessions": sessions,
+                    },
+                    indent=2,
+                )
+            )
+        else:
+            for session in sessions:
+                self._tell(session)
+        if replay.wrong:
+            raise CommandError(" ".join(replay.wrong))
+        if not options["json"]:
+            self.stdout.write(f"Computed again, byte for byte: SHA-256 {replay.sha256}")
+
+    def _tell(self, session: dict[str, Any]) -> None:
+        self.stdout.write(f"Session {session['session']}")
+        for row in session["rows"]:
+            facts = f"{row['energy']:>12}  {row['read']:<10} {row['kind']}"
+            self.stdout.write(f"  {row['start']} – {row['end']}  {facts}")
+            for part in row["parts"]:
+                self.stdout.write(f"      {part['what']}: {part['sum']}, {part['vat']} VAT, "
+                                  f"exactly {part['exact']}, {part['amount']}")  # fmt: skip
+        for adjustment in session["adjustments"]:
+            self.stdout.write(f"  {adjustment['what']} {adjustment['amount']}")
+        self.stdout.write(f"  = {session['total']}")
+
     def _verify(self, options: dict[str, Any]) -> None:
         wrong = invoicing.broken_links()
         if options["json"]:
@@ -91,6 +136,18 @@ class Command(BaseCommand):
             raise CommandError(f"Changed or missing before: {', '.join(wrong)}.")
         if not options["json"]:
             self.stdout.write("Every number and every hash is in its place.")
+
+
+def _document(number: str) -> Invoice:
+    invoice = Invoice.objects.select_related("corrects").filter(number=number).first()
+    if invoice is None:
+        raise CommandError(f"There is no document {number!r}.")
+    return invoice
+
+
+def _timeline(session: dict[str, Any], invoice: Invoice) -> dict[str, Any]:
+    found = timeline.timeline_on(invoice, session)
+    return {"session": session["ref"], **timeline.in_words(found, "en")}
 
 
 def _write(path: Path, content: bytes) -> None:
