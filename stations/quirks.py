@@ -8,6 +8,13 @@ A `QuirkProfile` row is chosen at boot by vendor, model and firmware. Its `setti
     local_time       true     times without a zone are the site's, not UTC
     deaf_after       3        unanswered orders before the socket is closed
     hold_s           2        how long orders wait after a reconnect without a boot
+    text_repairs     [names]  of TEXT_REPAIRS, tried on a frame that is no JSON; the log keeps both
+    normalise        [names]  of NORMALISERS: valid, but not meant as it is said; on every payload
+    trigger_on_boot  [names]  messages asked for after an accepted boot
+    ask_all_keys     true     GetConfiguration never names keys (1.6)
+    stack_level      0        the only stack level it takes
+    lowest_limit     {"A": 6, "W": 1380}   limits below are raised to it: 0 would end the session
+    max_as_default   true     a limit of the whole station is sent as TxDefaultProfile
 
 Repairs cost nothing while a charger behaves: they are tried only after its payload was refused.
 """
@@ -22,13 +29,22 @@ from typing import Any, Final
 from django.db import transaction
 from ocpp.v16.enums import UnitOfMeasure
 
-from stations.models import QuirkProfile
+from stations.models import QuirkProfile, Station
 
 REFRESH_S: Final = 30.0
 
 # name → change the payload in place; true when there was something to change
 Repair = Callable[[str, dict[str, Any]], bool]
 REPAIRS: Final[dict[str, Repair]] = {}
+
+# name → (what a broken text has, what is meant)
+TEXT_REPAIRS: Final[dict[str, tuple[str, str]]] = {
+    # AEFA: `"transactionId":,` where there is none. −1 means that: the open session of the tag.
+    "empty_transaction_id": (r'("transactionId"\s*:)\s*(?=[,}])', r"\g<1>-1"),
+}
+NORMALISERS: Final[dict[str, Repair]] = {}
+_PROFILES: Final = ("csChargingProfiles", "chargingProfile")
+_WHOLE_STATION: Final = ("ChargePointMaxProfile", "ChargingStationMaxProfile")
 
 _profiles: list[QuirkProfile] = []
 _read_at: float = -REFRESH_S
@@ -66,6 +82,66 @@ def tolerate(
         if change is not None and change(action, payload) and valid():
             return name
     return ""
+
+
+def mend(settings: Mapping[str, Any], text: str) -> tuple[str, str]:
+    """Return a frame's text as its charger meant it, and the repair that did it, or ""."""
+    for name in settings.get("text_repairs", ()):
+        pattern, put = TEXT_REPAIRS.get(name, ("", ""))
+        mended = re.sub(pattern, put, text) if pattern else text
+        if mended != text:
+            return mended, name
+    return text, ""
+
+
+def normalise(settings: Mapping[str, Any], action: str, payload: dict[str, Any]) -> list[str]:
+    """Change a payload in place to what its charger means; return what did."""
+    return [
+        name
+        for name in settings.get("normalise", ())
+        if name in NORMALISERS and NORMALISERS[name](action, payload)
+    ]
+
+
+def adapt(settings: Mapping[str, Any], action: str, payload: dict[str, Any]) -> list[str]:
+    """Change a call of ours in place to what its charger can take; return what was changed."""
+    done = []
+    if settings.get("ask_all_keys") and action == "GetConfiguration" and payload.pop("key", None):
+        done.append("ask_all_keys")
+    for profile in filter(None, (payload.get(name) for name in _PROFILES)):
+        done += _adapted(settings, profile)
+    return done
+
+
+def _adapted(settings: Mapping[str, Any], profile: dict[str, Any]) -> list[str]:
+    done = []
+    level = settings.get("stack_level")
+    if level is not None and profile["stackLevel"] != level:
+        profile["stackLevel"] = level
+        done.append("stack_level")
+    if settings.get("max_as_default") and profile["chargingProfilePurpose"] in _WHOLE_STATION:
+        profile["chargingProfilePurpose"] = "TxDefaultProfile"
+        done.append("max_as_default")
+    schedules = profile["chargingSchedule"]
+    for schedule in [schedules] if isinstance(schedules, dict) else schedules:
+        lowest = settings.get("lowest_limit", {}).get(schedule["chargingRateUnit"], 0)
+        for period in schedule["chargingSchedulePeriod"]:
+            if period["limit"] < lowest:
+                period["limit"] = lowest
+                done.append("lowest_limit")
+    return done
+
+
+def adopt(station_id: int, vendor: str, model: str, firmware: str, version: str) -> bool:
+    """Give a station that offered one version and boots in another the profile that says so.
+
+    True where there is such a profile: on its next connection the station is spoken to in
+    `version`.
+    """
+    profile = profile_for(vendor, model, firmware)
+    if profile is None or profile.settings.get("version") != version:
+        return False
+    return bool(Station.objects.filter(pk=station_id).update(quirks=profile))
 
 
 def count(profile_id: int | None, name: str) -> None:
@@ -183,3 +259,40 @@ def _long_id_tag(action: str, payload: dict[str, Any]) -> bool:
         return False
     payload["idTag"] = tag.partition("_")[0]
     return True
+
+
+# --- valid, but not what is meant -----------------------------------------------------------------
+
+
+def normaliser(name: str) -> Callable[[Repair], Repair]:
+    """Register a normaliser under `name`."""
+
+    def register(function: Repair) -> Repair:
+        NORMALISERS[name] = function
+        return function
+
+    return register
+
+
+@normaliser("serial_behind_tag")
+def _serial_behind_tag(action: str, payload: dict[str, Any]) -> bool:
+    """KEBA: the card's number, an underscore and the charger's own serial number."""
+    tag = payload.get("idTag")
+    if not isinstance(tag, str) or "_" not in tag.strip("_"):
+        return False
+    payload["idTag"] = tag.partition("_")[0]
+    return True
+
+
+@normaliser("registers_in_kwh")
+def _registers_in_kwh(action: str, payload: dict[str, Any]) -> bool:
+    """OpenEVSE: registers in kWh, labelled Wh. Start and stop registers are right."""
+    register = "Energy.Active.Import.Register"
+    wrong = [
+        one
+        for one in _samples(payload)
+        if one.get("measurand", register) == register and one.get("unit", "Wh") == "Wh"
+    ]
+    for sample in wrong:
+        sample["unit"] = "kWh"
+    return bool(wrong)

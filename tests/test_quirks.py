@@ -92,6 +92,15 @@ def test_each_repair_makes_its_payload_valid(name, action, broken, repaired) -> 
     assert (done, broken) == (name, repaired)
 
 
+@pytest.mark.django_db
+def test_a_built_in_profile_that_somebody_changed_stays_as_it_is() -> None:
+    import_module("stations.migrations.0013_known_quirks").ship(apps, None)
+    QuirkProfile.objects.filter(name__startswith="Huawei").update(settings={"timeout_s": 5})
+    QuirkProfile.objects.filter(name__startswith="ABB").delete()
+    import_module("stations.migrations.0019_more_known_quirks").ship(apps, None)
+    assert QuirkProfile.objects.get(name__startswith="Huawei").settings == {"timeout_s": 5}
+
+
 def test_without_a_profile_nothing_is_repaired() -> None:
     broken = meter({"value": 1.5})
     assert quirks.tolerate({}, "MeterValues", broken, lambda: True) == ""
@@ -99,20 +108,32 @@ def test_without_a_profile_nothing_is_repaired() -> None:
 
 
 def ship() -> None:
-    import_module("stations.migrations.0013_known_quirks").ship(apps, None)
+    for migration in ("0013_known_quirks", "0019_more_known_quirks"):
+        import_module(f"stations.migrations.{migration}").ship(apps, None)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("vendor", "model", "settings"),
     [
-        ("HUAWEI", "FusionCharge", {"repairs": ["lone_meter_value"]}),
-        ("Keba AG", "KC-P30", {"repairs": ["long_id_tag"]}),
+        (
+            "HUAWEI",
+            "FusionCharge",
+            {"repairs": ["lone_meter_value"], "lowest_limit": {"A": 6, "W": 1380}},
+        ),
+        (
+            "Keba AG",
+            "KC-P30",
+            {"repairs": ["long_id_tag"], "normalise": ["serial_behind_tag"]},
+        ),
+        ("ABB", "Terra AC wallbox", {"stack_level": 0}),
+        ("ABB", "Other", None),
+        ("AEFA", "Any", {"text_repairs": ["empty_transaction_id"]}),
         ("OpenEVSE", "", {"repairs": ["numeric_values"]}),
         ("Chargeamps", "HALO", {"repairs": ["unknown_units"]}),
         ("Wall Box Chargers", "PPR1", {"hold_s": 60}),
         ("growatt", "THOR", {"local_time": True}),
-        ("Grizzl-E", "Smart", {"version": "1.6"}),
+        ("Grizzl-E", "Smart", {"version": "1.6", "ask_all_keys": True}),
         ("ACME", "AC1", None),
     ],
 )
@@ -127,12 +148,18 @@ def test_every_built_in_profile_can_be_carried_out_and_an_own_one_goes_first() -
     ship()
     ship()
     rows = QuirkProfile.objects.filter(built_in=True)
-    known = {"version", "repairs", "timeout_s", "local_time", "deaf_after", "hold_s"}
-    assert len(rows) == 11
+    known = {
+        *("version", "repairs", "timeout_s", "local_time", "deaf_after", "hold_s"),
+        *("text_repairs", "normalise", "trigger_on_boot", "ask_all_keys", "stack_level"),
+        *("lowest_limit", "max_as_default"),
+    }
+    assert len(rows) == 14
     for row in rows:
         re.compile(row.vendor)
         assert set(row.settings) <= known
         assert set(row.settings.get("repairs", ())) <= quirks.REPAIRS.keys()
+        assert set(row.settings.get("normalise", ())) <= quirks.NORMALISERS.keys()
+        assert set(row.settings.get("text_repairs", ())) <= quirks.TEXT_REPAIRS.keys()
         assert row.settings.get("version", "1.6") in DIALECTS
     own = QuirkProfile.objects.create(name="ours", vendor="Huawei")
     QuirkProfile.objects.filter(built_in=True, name__startswith="Huawei").delete()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Final, NamedTuple
 
 from monitoring import metrics
-from stations import commands, security
+from stations import commands, quirks, security
 from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, redacted
 from stations.models import Command, Message, Station
@@ -153,6 +153,8 @@ class Delivery:
             action, payload = request.action, without_none(request.payload)
         else:
             action, payload = type(request).__name__, fastpath.payload_of(request)
+        for name in quirks.adapt(self.quirks, action, payload) if self.quirks else ():
+            pool.later(quirks.count, self.quirks_id, name)
         try:
             fastpath.validate_request(self.version, action, payload)
         except Violation as violation:

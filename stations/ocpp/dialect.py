@@ -20,7 +20,8 @@ from ocpp import routing
 
 from monitoring import authorization, bays, metrics, readings, sessions
 from monitoring.facts import Bay
-from stations import configuration, journal, live, quirks, wire, writer
+from stations import commands, configuration, journal, live, quirks, wire, writer
+from stations.models import Station
 from stations.ocpp import fastpath, pool
 from stations.ocpp.clock import Clock
 from stations.ocpp.delivery import Delivery, Link, Payload
@@ -88,7 +89,7 @@ class Dialect(Delivery):
     async def receive(self, text: str) -> bool:
         """Process one text frame; False when it was refused (the consumer throttles those)."""
         try:
-            frame = fastpath.read(text, self.version)
+            frame = await self._read(text)
         except Violation as violation:
             return await self._refuse_frame(text, violation.message_id, violation)
         except Unreadable as unreadable:
@@ -100,6 +101,20 @@ class Dialect(Delivery):
         if frame.kind == fastpath.SEND:
             return await self._sent_by_charger(frame)
         return self._answer_came(frame)
+
+    async def _read(self, text: str) -> Frame:
+        """Parse a frame; one that is no JSON is mended first where its quirk profile knows how."""
+        try:
+            return fastpath.read(text, self.version)
+        except fastpath.RpcError:
+            mended, name = quirks.mend(self.quirks, text)
+            if not name:
+                raise
+            frame = fastpath.read(mended, self.version)
+            repaired = fastpath.RpcError(fastpath.FRAMEWORK, f"repaired, {name}")
+            await self._keep_refused(frame.action, frame.id, text[:4000], repaired)
+            pool.later(quirks.count, self.quirks_id, name)
+            return frame
 
     async def _call(self, frame: Frame) -> bool:
         mark = hash((frame.action, frame.packed))
@@ -120,6 +135,8 @@ class Dialect(Delivery):
             result = "unsaved"
             return True  # silence: the charger retries, by specification
         except Violation as violation:
+            if await self._boots_in_another_version(frame):
+                return False
             return await self._refuse_call(frame, violation)
         except Exception:  # a bug of ours is answered InternalError, the socket stays
             log.exception("%s of %s failed.", frame.action, self.link.station.identity)
@@ -132,6 +149,22 @@ class Dialect(Delivery):
         self._remember(frame.id, mark, text)
         await self.link.send(text)
         return True
+
+    async def _boots_in_another_version(self, frame: Frame) -> bool:
+        """FoxESS: 1.6 messages over another version's subprotocol. It reconnects, in its own."""
+        payload = frame.payload
+        if self.version == fastpath.V16 or frame.action != BOOT or type(payload) is not dict:
+            return False
+        vendor, model = payload.get("chargePointVendor"), payload.get("chargePointModel")
+        if type(vendor) is not str or type(model) is not str:
+            return False
+        firmware = str(payload.get("firmwareVersion", ""))
+        found = await pool.write(
+            quirks.adopt, self.station_id, vendor[:50], model[:50], firmware[:50], fastpath.V16
+        )
+        if found:
+            await self.link.close(1000)
+        return bool(found)
 
     def _may_speak(self, action: str) -> bool:
         """Before it is accepted a station may boot, and answer what we asked (B02.FR.08)."""
@@ -150,6 +183,9 @@ class Dialect(Delivery):
         return answer
 
     def _validate(self, frame: Frame, call: Incoming) -> None:
+        if self.quirks.get("normalise") and type(frame.payload) is dict:
+            for name in quirks.normalise(self.quirks, frame.action, frame.payload):
+                call.then(lambda name=name: pool.later(quirks.count, self.quirks_id, name))  # type: ignore[misc]
         validator = fastpath.request_validator(self.version, frame.action)
         if validator is None or validator.is_valid(frame.payload):
             return
@@ -271,9 +307,18 @@ class Dialect(Delivery):
             self.link.state, self.link.booted = outcome.state, outcome.state == "accepted"
             if outcome.quirks is not None:
                 self.quirks, self.quirks_id = outcome.quirks.settings, outcome.quirks.pk
+            if self.link.booted and self.quirks.get("trigger_on_boot"):
+                pool.later(self._trigger, tuple(self.quirks["trigger_on_boot"]))
 
         call.then(booted)
         return slot
+
+    def _trigger(self, messages: tuple[str, ...]) -> None:
+        """Ask for what this make does not say by itself after its boot."""
+        station = Station.objects.get(pk=self.station_id)
+        for message in messages:
+            commands.send(station, "trigger_message", subject="quirk", message=message)
+            quirks.count(self.quirks_id, "trigger_on_boot")
 
     def told_time(self, call: Incoming, at: datetime) -> None:
         """Compare a live message's time with ours; write only what the clock has moved."""
