@@ -17,7 +17,7 @@ from stations import journal
 
 from . import fairness, invoicing, ledger, refunds
 from .invoicing import issue, sums_of
-from .models import Charge, Invoice, Refund, Series
+from .models import Charge, Entry, Invoice, Refund, Series
 from .models.invoices import DocumentKind
 from .money import from_minor, net_of, spread, step_minor
 from .totals import rates_of
@@ -177,14 +177,18 @@ def give_back(charge: Charge, reason: str) -> None:
     payment = charge.payment
     if payment is None or not charge.paid_minor:
         return
+    given = payment.refunds.filter(state__in=refunds.GIVEN)
+    booked = Entry.objects.filter(idempotency_key__in=[f"refund:{one.pk}" for one in given])
+    known = set(booked.values_list("object_id", flat=True))
+    under_way = sum(one.amount_minor for one in given if str(one.pk) not in known)
     balance = ledger.balance(kind=ledger.Kind.RECEIVABLE, owner=ledger.customer_of(charge))
-    under_way = payment.refunds.filter(state__in=refunds.OPEN)
-    owed = -balance.get(charge.currency, 0) - sum(under_way.values_list("amount_minor", flat=True))
+    owed = -balance.get(charge.currency, 0) - under_way
     amount = min(owed, refunds.remaining_minor(payment))
-    if amount <= 0:
-        return
+    # Each refund stands on a credit note of its own: two at once cannot take the same one.
     notes = documents_of(charge).filter(kind=DocumentKind.CREDIT_NOTE, refund__isnull=True)
-    refunds.request(payment, amount, reason, documented_by=notes.last())
+    note = notes.last()
+    if amount > 0 and note is not None:
+        refunds.request(payment, amount, reason, documented_by=note)
 
 
 def credited_lines(invoice: Invoice, amount_minor: int) -> list[dict[str, Any]]:
