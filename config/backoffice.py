@@ -34,6 +34,8 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("Certificates"), "workspace_premium", "stations.certificate", ""),
             (_("OCPP frames"), "cable", "stations.message", ""),
             (_("Configuration"), "tune", "stations.variable", ""),
+            (_("Templates"), "rule_settings", "stations.configurationtemplate", ""),
+            (_("On the stations"), "developer_board", "stations.holding", ""),
             (_("Quirk profiles"), "extension", "stations.quirkprofile", ""),
             (_("Local token lists"), "playlist_add_check", "stations.locallist", ""),
         ),

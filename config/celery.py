@@ -39,6 +39,7 @@ app.conf.beat_schedule = {
         "task": "stations.tasks.keep_frames",
         "schedule": crontab(hour="1", minute="37"),
     },
+    "configuration": {"task": "stations.tasks.ask_configuration", "schedule": 10.0},
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
     "payments due": {"task": "billing.tasks.reconcile_payments", "schedule": 15.0},
     "payments' caps": {"task": "billing.tasks.watch_caps", "schedule": 10.0},

@@ -9,6 +9,7 @@ REACTIONS: dict[str, list[str]] = {
         "firmware.tasks.on_command_finished",
         "billing.tasks.start_answered",
         "stations.tasks.list_answered",
+        "stations.tasks.configuration_answered",
     ],
     "firmware.status_reported": ["firmware.tasks.on_status"],
     "invoice.issued": ["billing.tasks.deliver"],
@@ -25,5 +26,10 @@ REACTIONS: dict[str, list[str]] = {
     "session.reviewed": ["billing.tasks.session_reviewed"],
     "session.started": ["billing.tasks.bind_payment", "billing.tasks.open_charge"],
     "session.stopped": ["billing.tasks.close_session"],
-    "station.booted": ["firmware.tasks.on_boot", "stations.tasks.ask_list_version"],
+    "station.booted": [
+        "firmware.tasks.on_boot",
+        "stations.tasks.ask_list_version",
+        "stations.tasks.booted",
+    ],
+    "variables.reported": ["stations.tasks.configuration_told"],
 }

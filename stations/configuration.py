@@ -149,7 +149,7 @@ def store(station_id: int, reported: Sequence[Reported], *, complete: bool = Tru
     now = timezone.now()
     values = {one.key: one for one in reported if not is_secret(one.key.name)}
     with transaction.atomic():
-        rows = {_key(row): row for row in Variable.objects.filter(station=station_id)}
+        rows = {key_in(row): row for row in Variable.objects.filter(station=station_id)}
         made = [
             Variable(
                 station_id=station_id,
@@ -245,13 +245,17 @@ def want(station: Station, text: str, value: str) -> Variable:
     return row
 
 
-def drift(station: Station) -> list[Variable]:
-    """Return the variables whose reported value differs from the wanted one."""
-    wanted = station.variables.exclude(wanted__isnull=True)
-    return [row for row in wanted if row.value != row.wanted]
+def text_of(row: Variable) -> str:
+    """Return a variable as `change_configuration` takes it: `Component[i]@1.2.Name[i]`."""
+    if not row.component:
+        return row.name
+    where = f"@{row.evse}" + (f".{row.connector}" if row.connector else "") if row.evse else ""
+    component = row.component + (f"[{row.component_instance}]" if row.component_instance else "")
+    return f"{component}{where}.{row.name}" + (f"[{row.instance}]" if row.instance else "")
 
 
-def _key(row: Variable) -> Key:
+def key_in(row: Variable) -> Key:
+    """Return the natural key of a row."""
     return Key(**{name: getattr(row, name) for name in Key.__slots__})
 
 

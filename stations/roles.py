@@ -14,6 +14,7 @@ VIEW: Final = {
     "stations": (
         "site", "station", "evse", "connector", "variable", "quirkprofile", "command",
         "commandbatch", "token", "locallist", "reservation", "certificate", "authority",
+        "configurationtemplate",
     ),
     "monitoring": (
         "session", "chargingprofile", "incident", "alert", "silence", "contact", "notice",
@@ -27,7 +28,9 @@ VIEW: Final = {
 }  # fmt: skip
 
 _NETWORK: Final = tuple(f"{app}.view_{name}" for app, names in VIEW.items() for name in names)
-INSIDE: Final = ("stations.view_user", "stations.view_entry", "stations.view_health")
+INSIDE: Final = (
+    "stations.view_user", "stations.view_entry", "stations.view_health", "stations.view_holding",
+)  # fmt: skip
 _EVERYTHING: Final = (*_NETWORK, *INSIDE)
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
@@ -47,6 +50,8 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "stations.add_station", "stations.change_station", "stations.change_connector",
         "stations.add_quirkprofile", "stations.change_quirkprofile",
         "stations.delete_quirkprofile",
+        "stations.add_configurationtemplate", "stations.change_configurationtemplate",
+        "stations.delete_configurationtemplate",
         "stations.add_token", "stations.change_token", "stations.delete_token",
         "stations.add_locallist", "stations.change_locallist",
         "monitoring.change_session", "monitoring.handle_incident",

@@ -6,7 +6,15 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from stations import commands, journal, locallist, partitions, reservations
+from stations import (
+    commands,
+    holdings,
+    journal,
+    locallist,
+    partitions,
+    provisioning,
+    reservations,
+)
 from stations.models import Command, Entry
 
 FRAMES = partitions.Table("stations_message", weekly=True)
@@ -60,3 +68,34 @@ def keep_frames() -> None:
     """Make room for the next weeks' frames; let those older than FRAMES_KEPT_DAYS go."""
     partitions.ensure(FRAMES)
     partitions.prune(FRAMES, timezone.now() - timedelta(days=settings.FRAMES_KEPT_DAYS))
+    holdings.prune_streams()
+
+
+@shared_task(name="stations.tasks.ask_configuration")
+def ask_configuration() -> None:
+    """Ask stations that told nothing yet for their configuration, a few at a time."""
+    provisioning.ask_the_silent()
+
+
+@shared_task(name="stations.tasks.booted")
+def booted(entry_id: int) -> None:
+    """React to a boot: ask again after other firmware, see a reboot loop."""
+    news = Entry.objects.select_related("station").get(pk=entry_id)
+    if news.station is not None:
+        provisioning.booted(news.station, news)
+
+
+@shared_task(name="stations.tasks.configuration_told")
+def configuration_told(entry_id: int) -> None:
+    """React to what a station told: push what templates want otherwise."""
+    news = Entry.objects.select_related("station").get(pk=entry_id)
+    if news.station is not None:
+        provisioning.push(news.station)
+
+
+@shared_task(name="stations.tasks.configuration_answered")
+def configuration_answered(entry_id: int) -> None:
+    """React to the answer to a push: restart where a template wants that."""
+    news = Entry.objects.select_related("station").get(pk=entry_id)
+    if news.station is not None and news.data.get("subject") == provisioning.SUBJECT:
+        provisioning.restart_where_needed(news.station)

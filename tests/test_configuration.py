@@ -55,15 +55,6 @@ def test_values_are_kept_once_and_secrets_never() -> None:
 
 
 @pytest.mark.django_db
-def test_drift_is_a_wanted_value_that_is_not_reported() -> None:
-    station = make.station()
-    Variable.objects.create(station=station, name="A", value="1", wanted="2")
-    Variable.objects.create(station=station, name="B", value="1", wanted="1")
-    Variable.objects.create(station=station, name="C", value="1")
-    assert [row.name for row in configuration.drift(station)] == ["A"]
-
-
-@pytest.mark.django_db
 def test_a_variable_without_an_evse_is_there_once() -> None:
     station = make.station()
     Variable.objects.create(station=station, name="X")

@@ -1,5 +1,14 @@
 """The back office's pages of the stations app."""
 
-from stations.admin import assets, frames, history, lists, orders, people, power
+from stations.admin import (
+    assets,
+    device,
+    frames,
+    history,
+    lists,
+    orders,
+    people,
+    power,
+)
 
-__all__ = ["assets", "frames", "history", "lists", "orders", "people", "power"]
+__all__ = ["assets", "device", "frames", "history", "lists", "orders", "people", "power"]

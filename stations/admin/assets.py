@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from monitoring.dashboard import doing
 from stations import journal, live, onboarding, quirks, security
-from stations.admin import orders, power, sheets, station_page
+from stations.admin import device, orders, power, sheets, station_page
 from stations.admin.base import Facts, StaffAdmin, described, in_scope
 from stations.admin.filters import (
     ConnectedFilter,
@@ -218,6 +218,7 @@ class StationAdmin(StaffAdmin):
             path("bulk/", wrap(self.bulk_view), name="stations_station_bulk"),
             path("<path:object_id>/order/<slug:name>/", wrap(orders.order_view),
                  name="stations_station_order"),
+            path("<path:object_id>/push/", wrap(device.push_view), name="stations_station_push"),
             path("<path:object_id>/admit/<slug:verdict>/", wrap(self.admit_view),
                  name="stations_station_admit"),
             *super().get_urls(),

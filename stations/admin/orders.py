@@ -117,21 +117,12 @@ def _offer_choices(form: forms.Form, name: str, station: Station) -> None:
         known = Token.objects.filter(status=Token.Status.ACCEPTED).order_by("-pk")
         _suggest(form, "token_uid", list(known.values_list("uid", flat=True)[:100]))
     if name == "change_configuration":
-        _suggest(form, "key", [key_text(row) for row in station.variables.all()[:500]])
+        _suggest(form, "key", [configuration.text_of(row) for row in station.variables.all()[:500]])
 
 
 def _suggest(form: forms.Form, field: str, words: list[str]) -> None:
     form.fields[field].widget.attrs["list"] = f"list-{field}"
     form.suggestions = {**getattr(form, "suggestions", {}), f"list-{field}": words}  # type: ignore[attr-defined]
-
-
-def key_text(row: Any) -> str:
-    """Return a variable as `change_configuration` takes it: `Component[i]@1.2.Name[i]`."""
-    if not row.component:
-        return str(row.name)
-    where = f"@{row.evse}" + (f".{row.connector}" if row.connector else "") if row.evse else ""
-    component = row.component + (f"[{row.component_instance}]" if row.component_instance else "")
-    return f"{component}{where}.{row.name}" + (f"[{row.instance}]" if row.instance else "")
 
 
 def _dress(field: forms.Field) -> None:

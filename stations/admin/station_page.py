@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.dashboard import doing
 from monitoring.models import Session
+from stations import configuration, provisioning
 from stations.admin import frames, orders, timeline
 from stations.admin.base import duration, kw, kwh, sections
 from stations.looks import (
@@ -21,18 +22,21 @@ from stations.looks import (
     station_state_chip,
     status_now,
 )
-from stations.models import Command, Connector, Station, Variable
+from stations.models import Command, Connector, Holding, Station, StreamValue, Variable
 
 TABS = (
     ("now", _("Now")),
     ("timeline", _("Timeline")),
     ("sessions", _("Sessions")),
     ("configuration", _("Configuration")),
+    ("device", _("Device")),
     ("frames", _("Frames")),
     ("commands", _("Commands")),
     ("details", _("Details")),
 )
 LIST_LIMIT = 50
+DEVICE_LIMIT = 500
+STREAM_LIMIT = 60
 
 
 def frame(request: HttpRequest, station: Station, tab: str) -> dict[str, Any]:
@@ -68,6 +72,7 @@ def body(request: HttpRequest, station: Station, tab: str) -> dict[str, Any]:
         "timeline": _timeline,
         "sessions": _sessions,
         "configuration": _configuration,
+        "device": _device,
         "frames": _frames,
         "commands": _commands,
     }.get(tab)
@@ -136,26 +141,52 @@ def _configuration(request: HttpRequest, station: Station) -> dict[str, Any]:
             "component", "component_instance", "evse", "connector", "name", "instance", "attribute"
         )
     )
-    for row in rows:
-        row.station = station
+    wanted = provisioning.wishes(station, rows)
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         where = row.component + (f" [{row.component_instance}]" if row.component_instance else "")
         if row.evse:
             where += f" · EVSE {row.evse}" + (f".{row.connector}" if row.connector else "")
+        wish = wanted.get(configuration.key_in(row))
         groups.setdefault(where, []).append(
             {
                 "row": row,
-                "key": orders.key_text(row),
-                "drift": row.wanted is not None and row.wanted != row.value,
+                "key": configuration.text_of(row),
+                "wish": wish,
+                "drift": wish is not None and not provisioning.same(row.value, wish.value),
             }
         )
+    may_configure = "change_configuration" in orders.allowed(request, station.version)
+    pushable = sum(
+        one["drift"] and not one["row"].read_only for group in groups.values() for one in group
+    )
     return {
         "groups": list(groups.items()),
         "count": len(rows),
         "drifting": sum(one["drift"] for group in groups.values() for one in group),
-        "may_configure": "change_configuration" in orders.allowed(request),
+        "pushable": pushable if may_configure else 0,
+        "push_stopped": provisioning.stopped(station),
+        "may_configure": may_configure,
         "read_command": "get_configuration" if station.version == "1.6" else "get_report",
+    }
+
+
+def _device(request: HttpRequest, station: Station) -> dict[str, Any]:
+    """Return what the station holds beside its variables, kind by kind."""
+    rows: dict[str, list[Holding]] = {}
+    held = Holding.objects.filter(station=station).order_by("kind", "pk")
+    if not request.user.has_perm("stations.view_holding"):
+        held = held.exclude(kind=Holding.Kind.CUSTOMER)  # it names people
+    for row in held[:DEVICE_LIMIT]:
+        rows.setdefault(row.kind, []).append(row)
+    streamed: dict[int, list[StreamValue]] = {}
+    if Holding.Kind.STREAM in rows:
+        newest = StreamValue.objects.filter(station=station).order_by("-at")[:STREAM_LIMIT]
+        for value in newest:
+            streamed.setdefault(value.stream, []).append(value)
+    return {
+        "kinds": [(Holding.Kind(kind).label, mine) for kind, mine in rows.items()],
+        "streamed": list(streamed.items()),
     }
 
 

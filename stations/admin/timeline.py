@@ -29,7 +29,7 @@ TOPICS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "commands": (gettext_lazy("Commands"), ("command.",)),
     "connection": (gettext_lazy("Connection"), ("station.", "security.")),
     "firmware": (gettext_lazy("Firmware"), ("firmware.", "log.", "job.", "campaign.")),
-    "incidents": (gettext_lazy("Incidents"), ("incident.", "event.")),
+    "incidents": (gettext_lazy("Incidents"), ("incident.", "event.", "grid.")),
     "money": (gettext_lazy("Money"), ("payment.", "charge.", "invoice.", "refund.")),
     "people": (gettext_lazy("People"), ("",)),
 }
@@ -314,6 +314,8 @@ def _event(news: Entry) -> str:
     data = news.data
     text = f"{data.get('component', '')}.{data.get('variable', '')}: {data.get('value', '')}"
     text = _("%(event)s, back to normal") % {"event": text} if data.get("cleared") else text
+    if data.get("severity") is not None:
+        text = _("%(event)s, severity %(n)s") % {"event": text, "n": data["severity"]}
     info = " ".join(str(data[key]) for key in ("code", "info") if data.get(key))
     return f"{text} ({info})" if info else text
 
