@@ -59,7 +59,7 @@ def credit(invoice: Invoice, amount_minor: int, reason: str, *, key: str) -> Inv
             content,
             key=key,
             seller=invoice.seller,
-            customer=_receivable_of(invoice),
+            customer=receivable_of(invoice),
             house_account=invoice.house_account,
             corrects=invoice,
         )
@@ -225,7 +225,8 @@ def _parts(
     return list(zip(grosses, nets, strict=True))
 
 
-def _receivable_of(invoice: Invoice) -> str:
+def receivable_of(invoice: Invoice) -> str:
+    """The owner of the receivable account that `invoice` was posted to."""
     if invoice.house_account_id is not None:
         return f"house:{invoice.house_account_id}"
     charge = Charge.objects.filter(invoice=invoice).first()

@@ -65,6 +65,9 @@ def present(invoice: Invoice) -> dict[str, Any]:
             }
             for key, session in sessions.items()
         ],
+        "annex": len(sessions) > 1,
+        "summary": words.summary(snapshot["lines"]),
+        "centres": words.centres(snapshot),
         "rates": [words.rate(rate) for rate in snapshot["rates"]],
         "net": words.money(snapshot["net_minor"]),
         "vat": words.money(snapshot["vat_minor"]),
@@ -206,6 +209,47 @@ class Words:
     def percent(self, vat: str | None) -> str:
         """A VAT rate; a dash where none was given."""
         return "–" if vat is None else self.number(vat) + "\u202f%"
+
+    def summary(self, lines: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """A collective document's lines added up by what they are for and their VAT rate."""
+        sums: dict[tuple[str, str | None], list[Any]] = {}
+        for line in lines:
+            row = sums.setdefault((line["dimension"], line["vat"]), [Decimal(0), "", 0, 0])
+            row[0] += Decimal(line.get("quantity") or 0)
+            row[1] = line.get("unit", "")
+            row[2] += line["net_minor"]
+            row[3] += line["gross_minor"]
+        return [
+            {
+                "what": self.description(kind),
+                "quantity": self._total(quantity, unit),
+                "vat": self.percent(vat),
+                "net": self.money(net_minor),
+                "gross": self.money(gross_minor),
+            }
+            for (kind, vat), (quantity, unit, net_minor, gross_minor) in sums.items()
+        ]
+
+    def _total(self, quantity: Decimal, unit: str) -> str:
+        if not quantity or unit not in ("kWh", "h", "session"):
+            return ""
+        said = {"kWh": "kWh", "h": _("h"), "session": "×"}[unit]
+        return f"{self.number(f'{round(quantity, 3).normalize():f}')} {said}"
+
+    def centres(self, snapshot: dict[str, Any]) -> list[dict[str, str]]:
+        """Net and gross by cost centre; nothing where no session has one."""
+        booked = {s["id"]: s.get("cost_centre", "") for s in snapshot["sessions"]}
+        if not any(booked.values()):
+            return []
+        sums: dict[str, list[int]] = {}
+        for line in snapshot["lines"]:
+            row = sums.setdefault(booked.get(line.get("session"), ""), [0, 0])
+            row[0] += line["net_minor"]
+            row[1] += line["gross_minor"]
+        return [
+            {"name": name or "–", "net": self.money(net), "gross": self.money(gross)}
+            for name, (net, gross) in sorted(sums.items())
+        ]
 
     def rate(self, rate: dict[str, Any]) -> dict[str, str]:
         """One row of the VAT table."""

@@ -15,6 +15,7 @@ from billing import (
     books,
     caps,
     corrections,
+    dunning,
     files,
     invoicing,
     mail,
@@ -212,6 +213,12 @@ def check_books() -> None:
 def watch_caps() -> None:
     """Every few seconds: stop sessions that have used up what was reserved for them."""
     caps.watch()
+
+
+@shared_task(name="billing.tasks.remind")
+def remind() -> None:
+    """Daily: reminders for invoices that were not paid in time, where a seller wants them."""
+    dunning.run()
 
 
 @shared_task(name="billing.tasks.prune_tokens")

@@ -48,5 +48,6 @@ app.conf.beat_schedule = {
         "schedule": crontab(hour="2", minute="47"),
     },
     "books": {"task": "billing.tasks.check_books", "schedule": crontab(hour="4", minute="7")},
+    "reminders": {"task": "billing.tasks.remind", "schedule": crontab(hour="6", minute="23")},
     "payments' books": {"task": "billing.tasks.sweep_payments", "schedule": 3600.0},
 }

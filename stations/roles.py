@@ -73,7 +73,9 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "billing.change_charge", "billing.change_payment", "billing.add_refund",
         "billing.change_invoice", "billing.change_mail",
         "billing.add_houseaccount", "billing.change_houseaccount",
-        "billing.add_seller", "billing.change_seller",
+        "billing.add_seller", "billing.change_seller", "billing.add_bankreceipt",
+        "billing.add_costcentre", "billing.change_costcentre", "billing.delete_costcentre",
+        "billing.add_dunningstep", "billing.change_dunningstep", "billing.delete_dunningstep",
         "stations.add_user", "stations.change_user",
     ),
 }  # fmt: skip

@@ -20,11 +20,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
+from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from billing import corrections, fairness, invoicing, settlement, timeline, words
 from billing.documents import Words
-from billing.models import Charge, Entry, HouseAccount, Tariff
+from billing.models import Charge, CostCentre, Entry, HouseAccount, Tariff
 from billing.settlement import NotNow
 from monitoring.models import Session
 from stations.admin.base import Facts, StaffAdmin, chip, described, kwh, moment, section
@@ -353,6 +354,14 @@ def bill_of_session(request: HttpRequest, session: Session) -> SafeString | str:
     )
 
 
+class CostCentreInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
+    """Where the account books which of its cards."""
+
+    model = CostCentre
+    extra = 0
+    autocomplete_fields = ("tokens",)
+
+
 @admin.register(HouseAccount)
 class HouseAccountAdmin(StaffAdmin):
     """Customers who charge first and are invoiced monthly."""
@@ -367,13 +376,19 @@ class HouseAccountAdmin(StaffAdmin):
         (None, {"fields": ("name", "is_active", "user", "tokens")}),
         (
             _("Invoices"),
-            {"fields": (("email", "language"), "reference", "payment_days")},
+            {"fields": (("email", "language"), "reference", "order_number", "payment_days")},
         ),
         (
             _("Address"),
-            {"fields": ("legal_name", "street", ("postcode", "city"), "country", "vat_id")},
+            {
+                "fields": (
+                    *("legal_name", "street", ("postcode", "city"), "country"),
+                    *("vat_id", "reverse_charge"),
+                )
+            },
         ),
     )
+    inlines = (CostCentreInline,)
     actions = ("invoice_now",)
 
     def get_queryset(self, request: HttpRequest) -> Any:

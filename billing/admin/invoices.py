@@ -20,17 +20,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from PIL import Image, UnidentifiedImageError
+from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminFileFieldWidget
 
-from billing import corrections, documents, files, mail
+from billing import corrections, documents, dunning, exports, files, mail
 from billing.documents import Words
 from billing.invoicing import SELLER_FIELDS
-from billing.models import Charge, Invoice, Mail, Seller, Series
+from billing.models import Charge, DunningStep, Invoice, Mail, Seller, Series
 from billing.money import from_minor, to_minor
 from stations.admin.base import Facts, StaffAdmin, chip, described, moment
 
 KIND_TONES = {"invoice": "blue", "credit_note": "violet", "receipt": "grey"}
 MAIL_TONES = {"queued": "amber", "sending": "blue", "sent": "green", "failed": "red"}
+ZIP_DOCUMENTS = 200
 LOGO_BYTES = 300_000
 LOGO_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg"}
 
@@ -45,6 +47,7 @@ class InvoiceAdmin(Facts, StaffAdmin):
     search_fields = ("number", "customer_name", "house_account__name", "charges__payment__email")
     search_help_text = gettext_lazy("Number, customer or a guest's e-mail")
     date_hierarchy = "issued_at"
+    actions = ("as_zip", "as_datev")
     export_fields = (
         "number",
         "kind",
@@ -115,6 +118,11 @@ class InvoiceAdmin(Facts, StaffAdmin):
                 wrap(require_POST(self.credit_view)),
                 name="billing_invoice_credit",
             ),
+            path(
+                "<int:pk>/received/",
+                wrap(require_POST(self.received_view)),
+                name="billing_invoice_received",
+            ),
             *super().get_urls(),
         ]
 
@@ -134,6 +142,7 @@ class InvoiceAdmin(Facts, StaffAdmin):
         credited = sum(note.gross_minor for note in invoice.corrections.all())
         left = from_minor(invoice.gross_minor + credited, invoice.currency)
         html = documents.html_of(invoice)
+        open_minor = dunning.open_minor(invoice)
         return render(
             request,
             "admin/billing/invoice/page.html",
@@ -148,6 +157,15 @@ class InvoiceAdmin(Facts, StaffAdmin):
                 "corrections": invoice.corrections.order_by("pk"),
                 "mails": invoice.mails.order_by("pk"),
                 "left": left,
+                "open": open_minor and from_minor(open_minor, invoice.currency),
+                "open_said": words.money(open_minor),
+                "receipts": [
+                    (receipt, words.money(receipt.amount_minor))
+                    for receipt in invoice.receipts.order_by("pk")
+                ],
+                "reminders": invoice.reminders.order_by("level"),
+                "may_receive": user.has_perm("billing.add_bankreceipt"),
+                "today": timezone.now().date().isoformat(),
                 "may_send": user.has_perm("billing.add_mail"),
                 "may_credit": user.has_perm("billing.add_invoice")
                 and invoice.kind == Invoice.Kind.INVOICE
@@ -192,6 +210,55 @@ class InvoiceAdmin(Facts, StaffAdmin):
         messages.success(request, _("It is on its way to %(to)s.") % {"to": address})
         return redirect("admin:billing_invoice_change", pk)
 
+    def received_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Book a transfer that arrived for the invoice."""
+        user: Any = request.user
+        if not user.has_perm("billing.add_bankreceipt"):
+            raise PermissionDenied
+        invoice = get_object_or_404(self.get_queryset(request), pk=pk)
+        try:
+            amount = forms.DecimalField(min_value=0).clean(request.POST.get("amount"))
+            on = forms.DateField().clean(request.POST.get("on"))
+            dunning.receive(
+                invoice,
+                to_minor(amount, invoice.currency),
+                on,
+                key=f"manual:{invoice.number}:{request.POST.get('once')}",
+                reference=str(request.POST.get("reference") or ""),
+                by=user,
+            )
+        except (ValidationError, ValueError) as error:
+            said = error.messages if isinstance(error, ValidationError) else [str(error)]
+            messages.error(request, " ".join(said))
+        else:
+            messages.success(request, _("The transfer is booked."))
+        return redirect("admin:billing_invoice_change", pk)
+
+    @admin.action(description=gettext_lazy("Download PDF, Factur-X and UBL as ZIP"))
+    def as_zip(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """The chosen documents' files."""
+        if queryset.count() > ZIP_DOCUMENTS:
+            said = _("Choose at most %(n)s, or use manage.py invoices export.")
+            self.message_user(request, said % {"n": ZIP_DOCUMENTS}, messages.ERROR)
+            return None
+        out = BytesIO()
+        exports.bundle(queryset.order_by("issued_at", "pk"), out)
+        return _attached(out.getvalue(), "application/zip", "documents.zip")
+
+    @admin.action(description=gettext_lazy("DATEV booking batch"))
+    def as_datev(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """The chosen documents as bookings."""
+        invoices = list(queryset.select_related("seller").order_by("issued_at", "pk"))
+        sellers = {invoice.seller for invoice in invoices}
+        try:
+            if len(sellers) != 1:
+                raise exports.NotReady(_("Choose documents of one seller."))
+            content = exports.datev(invoices, sellers.pop())
+        except exports.NotReady as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return None
+        return _attached(content, "text/csv; charset=windows-1252", "EXTF_Buchungsstapel.csv")
+
     def credit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Issue a credit note over part or all of it. Money is given back with the payment."""
         user: Any = request.user
@@ -215,6 +282,12 @@ class InvoiceAdmin(Facts, StaffAdmin):
         return redirect("admin:billing_invoice_change", note.pk)
 
 
+def _attached(content: bytes, kind: str, name: str) -> HttpResponse:
+    answer = HttpResponse(content, content_type=kind)
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
 def _styled(html: str) -> bytes:
     """The document with its style sheet, for the preview's frame; no scripts run in it."""
     css = documents.CSS.read_text(encoding="utf-8")
@@ -234,8 +307,20 @@ class SellerForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Seller
-        fields = (*SELLER_FIELDS, "series_prefix", "is_default")
+        fields = (
+            *(*SELLER_FIELDS, "series_prefix", "is_default", "reminders"),
+            *("datev_consultant", "datev_client", "datev_debtor", "datev_accounts"),
+        )
         widgets = {"colour": UnfoldAdminColorInputWidget}
+
+    def clean_datev_accounts(self) -> str:
+        """Refuse what the export could not read."""
+        given = str(self.cleaned_data["datev_accounts"])
+        try:
+            exports.accounts_of(Seller(datev_accounts=given))
+        except exports.NotReady as error:
+            raise ValidationError(str(error)) from error
+        return given
 
     def clean_upload(self) -> Any:
         """Take a PNG or JPEG, in RGB: a CMYK picture would break the PDF's archive format."""
@@ -258,6 +343,14 @@ class SellerForm(forms.ModelForm):  # type: ignore[type-arg]
         return upload
 
 
+class DunningStepInline(TabularInline):  # type: ignore[misc]  # unfold ships no types
+    """The seller's reminder steps; none: three without a fee, after 7, 14 and 14 days."""
+
+    model = DunningStep
+    extra = 0
+    max_num = 3
+
+
 @admin.register(Seller)
 class SellerAdmin(StaffAdmin):
     """Who issues the documents."""
@@ -274,8 +367,19 @@ class SellerAdmin(StaffAdmin):
             _("Documents"),
             {"fields": ("series_prefix", "time_zone", "colour", "upload", "logo_now")},
         ),
+        (_("Reminders"), {"fields": ("reminders",)}),
+        (
+            _("Accounting (DATEV)"),
+            {
+                "fields": (
+                    ("datev_consultant", "datev_client"),
+                    *("datev_debtor", "datev_accounts"),
+                )
+            },
+        ),
     )
     readonly_fields = ("logo_now",)
+    inlines = (DunningStepInline,)
 
     @described(gettext_lazy("logo now"))
     def logo_now(self, seller: Seller) -> SafeString | str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing import files, invoicing, replays, timeline
-from billing.models import Invoice
+from billing import exports, files, invoicing, replays, timeline
+from billing.models import Invoice, Seller
 from billing.money import from_minor
 
 FILES = {"pdf": files.pdf_of, "xml": files.xml_of, "ubl": files.ubl_of}
@@ -39,6 +41,12 @@ class Command(BaseCommand):
         )
         explain.add_argument("number")
         explain.add_argument("--json", action="store_true")
+        export = commands.add_parser("export", help="documents of a time for the accountant")
+        export.add_argument("--from", dest="since", type=dt.date.fromisoformat, required=True)
+        export.add_argument("--to", dest="until", type=dt.date.fromisoformat, required=True)
+        export.add_argument("--zip", type=Path, metavar="FILE", help="PDF, Factur-X, UBL, sums")
+        export.add_argument("--csv", type=Path, metavar="FILE", help="sums by document and rate")
+        export.add_argument("--datev", type=Path, metavar="FILE", help="DATEV booking batch")
         verify = commands.add_parser("verify", help="check numbers and hashes of every series")
         verify.add_argument("--json", action="store_true")
 
@@ -48,6 +56,7 @@ class Command(BaseCommand):
             "list": self._list,
             "show": self._show,
             "explain": self._explain,
+            "export": self._export,
             "verify": self._verify,
         }[options["command"]](options)
 
@@ -127,6 +136,30 @@ class Command(BaseCommand):
         for adjustment in session["adjustments"]:
             self.stdout.write(f"  {adjustment['what']} {adjustment['amount']}")
         self.stdout.write(f"  = {session['total']}")
+
+    def _export(self, options: dict[str, Any]) -> None:
+        """The days are the seller's, the last one included."""
+        seller = Seller.objects.filter(is_default=True).first()
+        if seller is None:
+            raise CommandError("There is no seller yet, so there are no documents.")
+        zone = ZoneInfo(seller.time_zone)
+        since, until = (
+            dt.datetime.combine(day, dt.time(), zone)
+            for day in (options["since"], options["until"] + dt.timedelta(days=1))
+        )
+        found = Invoice.objects.filter(seller=seller, issued_at__gte=since, issued_at__lt=until)
+        invoices = list(found.order_by("issued_at", "pk"))
+        try:
+            if options["zip"]:
+                with options["zip"].open("wb") as target:
+                    exports.bundle(invoices, target)
+            if options["csv"]:
+                _write(options["csv"], exports.sums(invoices).encode())
+            if options["datev"]:
+                _write(options["datev"], exports.datev(invoices, seller))
+        except (exports.NotReady, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{len(invoices)} documents.")
 
     def _verify(self, options: dict[str, Any]) -> None:
         wrong = invoicing.broken_links()
