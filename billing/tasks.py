@@ -19,6 +19,7 @@ from billing import (
     files,
     invoicing,
     mail,
+    onsite,
     payments,
     reconciliation,
     settlement,
@@ -219,6 +220,13 @@ def watch_caps() -> None:
 def remind() -> None:
     """Daily: reminders for invoices that were not paid in time, where a seller wants them."""
     dunning.run()
+
+
+@shared_task(name="billing.tasks.tell_stations")
+def tell_stations() -> None:
+    """Every half minute: stations that show prices and costs show the right ones."""
+    onsite.tell_tariffs()
+    onsite.tell_costs()
 
 
 @shared_task(name="billing.tasks.prune_tokens")

@@ -43,6 +43,7 @@ app.conf.beat_schedule = {
     "command sweep": {"task": "stations.tasks.sweep_commands", "schedule": 2.0},
     "payments due": {"task": "billing.tasks.reconcile_payments", "schedule": 15.0},
     "payments' caps": {"task": "billing.tasks.watch_caps", "schedule": 10.0},
+    "prices on displays": {"task": "billing.tasks.tell_stations", "schedule": 30.0},
     "payments' tokens": {
         "task": "billing.tasks.prune_tokens",
         "schedule": crontab(hour="2", minute="47"),

@@ -110,3 +110,10 @@ def _assigned(news: Entry) -> str:
 @sentence("invoice.issued", icon="description", tone="green")
 def _issued(news: Entry) -> str:
     return _("Document %(number)s issued") % {"number": news.data.get("number", "")}
+
+
+@sentence("tariff.not_told", icon="sell", tone="amber")
+def _not_told(news: Entry) -> str:
+    return _("The station's display does not get the tariff: %(why)s") % {
+        "why": news.data.get("why", "")
+    }
