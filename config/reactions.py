@@ -10,6 +10,7 @@ REACTIONS: dict[str, list[str]] = {
         "billing.tasks.start_answered",
         "stations.tasks.list_answered",
         "stations.tasks.configuration_answered",
+        "stations.tasks.certificate_answered",
     ],
     "firmware.status_reported": ["firmware.tasks.on_status"],
     "invoice.issued": ["billing.tasks.deliver"],

@@ -22,6 +22,7 @@ from celery.beat import Scheduler, Service
 from django.conf import settings
 from django.db import connections
 
+from config import tls
 from config.celery import app as celery_app
 from stations import writer
 
@@ -89,7 +90,7 @@ def server() -> Server:
         uvicorn.Config(
             APPLICATION,
             http="httptools",
-            ws="websockets-sansio",
+            ws=tls.Protocol,
             ws_max_size=WS_MAX_SIZE,
             ws_ping_interval=PING_INTERVAL_S,
             ws_ping_timeout=None,
@@ -100,6 +101,7 @@ def server() -> Server:
             proxy_headers=bool(settings.TRUSTED_PROXIES),
             forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_graceful_shutdown=DRAIN_S,
+            **tls.options(),
         )
     )
 

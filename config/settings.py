@@ -72,6 +72,10 @@ SECURE = _public.scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_SSL_REDIRECT = not DEBUG and SECURE
 # Proxies (addresses or networks) whose X-Forwarded-For and -Proto are believed; nobody else's are.
+# TLS ended by this process, without a proxy; nginx is the usual way (docs/operations.md).
+TLS_CERTIFICATE = env.str("TLS_CERTIFICATE", default="")
+TLS_KEY = env.str("TLS_KEY", default="")
+TLS_CLIENT_CA = env.str("TLS_CLIENT_CA", default="")
 TRUSTED_PROXIES = env.list("FORWARDED_ALLOW_IPS", default=[] if DEBUG else ["127.0.0.1", "::1"])
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE and not DEBUG else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = bool(SECURE_HSTS_SECONDS)

@@ -229,6 +229,7 @@ class Nginx(Server):
 
     gateways: list[int] = field(default_factory=list)
     web: int = 0
+    tls: tuple[str, str, str] | None = None  # certificate, key, authorities of chargers
 
     def command(self) -> list[str]:
         """Return the command that starts the server, its configuration written."""
@@ -249,6 +250,15 @@ class Nginx(Server):
             f"  {kind}_temp_path {self.directory}/{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
+        secured = ""
+        if self.tls is not None:  # as deploy/nginx/csms.conf has it
+            certificate, key, authorities = self.tls
+            secured = (
+                f"    ssl_certificate {certificate};\n    ssl_certificate_key {key};\n"
+                "    ssl_protocols TLSv1.2 TLSv1.3;\n"
+                f"    ssl_client_certificate {authorities};\n    ssl_verify_client optional;\n"
+            )
+        listening = f"127.0.0.1:{self.port}" + (" ssl" if secured else "")
         return f"""# Written by the runner at every start.
 daemon off;
 pid {self.directory}/nginx.pid;
@@ -268,8 +278,8 @@ http {{
     keepalive 16;
   }}
   server {{
-    listen 127.0.0.1:{self.port};
-    include {NGINX_LOCATIONS};
+    listen {listening};
+{secured}    include {NGINX_LOCATIONS};
   }}
 }}
 """

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.utils import timezone
 
-from stations import journal, live
+from stations import journal, live, passwords
 from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, is_secret
 from stations.models import Command, CommandBatch, Station
@@ -170,12 +170,22 @@ def finish(
 
 def carries_secret(name: str, args: Mapping[str, Any]) -> bool:
     """Tell whether an order carries a password: its row forgets it when it ends, however."""
+    if name == "rotate_password":
+        return True
     return name == "change_configuration" and is_secret(str(args.get("key", "")))
 
 
 def shown(name: str, args: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of an order without a password."""
     return args | {"value": HIDDEN} if carries_secret(name, args) else args
+
+
+def keep_password(command_id: int) -> None:
+    """Put the password of an order without an answer on trial: the station may have taken it."""
+    command = Command.objects.get(pk=command_id)
+    if command.status == Command.Status.SENT and carries_secret(command.name, command.args):
+        with transaction.atomic():
+            passwords.accepted(command.station_id, str(command.args.get("value", "")))
 
 
 def sweep() -> int:
@@ -191,5 +201,6 @@ def sweep() -> int:
     for pk, name, sent_at in sent[:500]:
         timeout = COMMANDS[name].timeout_s if name in COMMANDS else 60
         if sent_at and sent_at + timedelta(seconds=timeout + 10) < now:
+            keep_password(pk)
             ended += finish(pk, Command.Status.TIMED_OUT, error="The charger did not answer.")
     return ended

@@ -47,6 +47,10 @@ class Admitted:
     booted: bool  # it was accepted at least once before
     orders: bool = True  # some may be waiting for it
     clock_offset_s: float | None = None
+    next_password_hash: str = ""  # accepted, not yet used
+    on_trial: bool = False  # the new password is awaited
+    security_locked: bool = False
+    connected_profile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ def _find(identity: str) -> Admitted | None:
             "SELECT s.id, s.state, s.version, s.password_hash, s.security_profile,"
             " s.heartbeat_interval_s, p.time_zone, q.settings, s.quirks_id,"
             " s.booted_at IS NOT NULL, EXISTS (SELECT 1 FROM stations_command AS c"
-            " WHERE c.station_id = s.id AND c.status = 'queued'), s.clock_offset_s"
+            " WHERE c.station_id = s.id AND c.status = 'queued'), s.clock_offset_s,"
+            " s.next_password_hash, s.security_locked, s.connected_profile,"
+            " s.next_password_until IS NOT NULL"
             " FROM stations_station AS s LEFT JOIN stations_site AS p ON p.id = s.site_id"
             " LEFT JOIN stations_quirkprofile AS q ON q.id = s.quirks_id WHERE s.identity = %s",
             [identity],
@@ -178,6 +184,10 @@ def _find(identity: str) -> Admitted | None:
         booted=bool(row[9]) and row[1] == Station.State.ACCEPTED,
         orders=bool(row[10]),
         clock_offset_s=row[11],
+        next_password_hash=row[12],
+        security_locked=bool(row[13]),
+        connected_profile=row[14],
+        on_trial=bool(row[15]),
     )
 
 

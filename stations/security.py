@@ -14,6 +14,8 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 ITERATIONS: Final = 10_000
@@ -78,26 +80,55 @@ def basic_credentials(header: bytes | None) -> tuple[str, bytes] | None:
         return None
 
 
-def may_connect(
-    identity: str, password_hash: str, profile: int, header: bytes | None, *, tls: bool
-) -> bool:
-    """Tell whether a socket of this identity may be upgraded (security profiles 0 to 2).
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a socket showed: its Authorization header, TLS, the verified client certificate."""
 
-    Profile 0 needs nothing; 1 a password; 2 a password over TLS. The user name must be the
-    identity. A station that has a password must send it whatever its profile: knowing another
-    station's password opens nothing.
+    header: bytes | None = None
+    tls: bool = False
+    certificate_name: str = ""  # common name, verified by us or by a trusted proxy
+    certificate_serial: str = ""
+
+
+def proven(
+    identity: str, password_hashes: Sequence[str], profile: int, shown: Shown
+) -> tuple[int, int] | None:
+    """Return (security profile proven, which password was right or −1); None: not admitted.
+
+    Profile 0 needs nothing; 1 a password; 2 a password over TLS; 3 a client certificate whose
+    common name is the identity. A profile is the least: better proof is welcome. The user name
+    must be the identity. A station that has a password must send it or show its certificate,
+    whatever its profile: knowing another station's password opens nothing. A certificate of
+    another identity never does.
     """
-    if profile >= 2 and not tls:
-        return False
-    if not password_hash and profile == 0:
-        return True
-    user, password = basic_credentials(header) or ("", b"")
+    if shown.certificate_name:
+        if shown.certificate_name == identity and shown.tls:
+            return 3, -1
+        return None
+    if profile >= 3 or (profile == 2 and not shown.tls):
+        return None
+    known = [one for one in password_hashes if one]
+    open_as_before = profile == 0 and not password_hashes[0]
+    if not known:
+        return (0, -1) if profile == 0 else None
+    user, password = basic_credentials(shown.header) or ("", b"")
     named = hmac.compare_digest(user.encode(), identity.encode())
     if not password.isascii() or b"\0" in password:
         password = (
             password.hex().encode()
         )  # some 1.6 firmware sends the key's bytes, not its digits
-    return verify_password(password, password_hash) and named
+    right = [verify_password(password, one) for one in known]
+    if not named or not any(right):
+        return (0, 0) if open_as_before else None
+    which = password_hashes.index(known[right.index(True)])
+    return (2 if shown.tls else 1), which
+
+
+def may_connect(
+    identity: str, password_hash: str, profile: int, header: bytes | None, *, tls: bool
+) -> bool:
+    """Tell whether a password opens this station (security profiles 0 to 2)."""
+    return proven(identity, [password_hash], profile, Shown(header, tls)) is not None
 
 
 class Attempts:

@@ -7,11 +7,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from stations import (
+    certificates,
     commands,
     holdings,
     journal,
     locallist,
     partitions,
+    passwords,
     provisioning,
     reservations,
 )
@@ -37,6 +39,7 @@ def sweep_commands() -> None:
     """End commands that expired or were never answered, and reservations that are over."""
     commands.sweep()
     reservations.sweep()
+    passwords.sweep()
 
 
 @shared_task(name="stations.tasks.keep_local_lists")
@@ -99,3 +102,18 @@ def configuration_answered(entry_id: int) -> None:
     news = Entry.objects.select_related("station").get(pk=entry_id)
     if news.station is not None and news.data.get("subject") == provisioning.SUBJECT:
         provisioning.restart_where_needed(news.station)
+
+
+@shared_task(name="stations.tasks.certificate_answered")
+def certificate_answered(entry_id: int) -> None:
+    """Note that a station did not take the certificate that we signed for it."""
+    entry = Entry.objects.get(pk=entry_id)
+    name, status = entry.data.get("name"), entry.data.get("status")
+    if name != "certificate_signed" or status in (
+        Command.Status.ACCEPTED,
+        Command.Status.SCHEDULED,
+    ):
+        return
+    word, _, number = str(entry.data.get("subject", "")).partition("-")
+    if word == "certificate" and number.isdigit():
+        certificates.answered(int(number), False)

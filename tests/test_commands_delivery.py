@@ -491,7 +491,7 @@ async def test_a_new_password_is_kept_as_its_hash_and_shown_nowhere(url) -> None
     logged = await db(Message.objects.get)(direction="out")
     assert key not in logged.payload
     station = await db(Station.objects.get)(identity="CP1")
-    assert security.verify_password(key, station.password_hash)
+    assert security.verify_password(key, station.next_password_hash)
     assert not await db(Variable.objects.exists)()
 
 
@@ -542,7 +542,7 @@ async def test_a_password_taken_late_does_not_lock_the_station_out(url, monkeypa
         await Raw(socket).call("Heartbeat", {}, "after")
         await asyncio.sleep(0.3)
     await db(station.refresh_from_db)()
-    assert security.verify_password(PASSWORD, station.password_hash)
+    assert security.verify_password(PASSWORD, station.next_password_hash)
     assert PASSWORD not in await db(everywhere)()
 
 

@@ -10,7 +10,7 @@ an event (three boots in an hour) stays true while the event is in its window. T
 is the order of evaluation: wider scopes first, because they hold narrower ones back.
 """
 
-from monitoring.rules import connectivity, connectors, charging, power  # noqa: I001  order of evaluation
+from monitoring.rules import connectivity, connectors, charging, power, security  # noqa: I001  order of evaluation
 from monitoring.rules.registry import RULES, Context, Finding, Rule, alert_after, rule
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "connectors",
     "power",
     "rule",
+    "security",
 ]

@@ -13,6 +13,7 @@ from stations.catalogue import (
     grid,
     monitoring,
     power,
+    security,
     tokens,
 )
 from stations.catalogue.spec import Group, Spec
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Spec] = {
     **power.COMMANDS,
     **grid.COMMANDS,
     **tokens.COMMANDS,
+    **security.COMMANDS,
 }
 
 __all__ = ["COMMANDS", "Group", "Spec"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -48,6 +49,19 @@ def peer_of(scope: Any) -> str:
     """Return the address the socket comes from."""
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+def common_name_in(subject: str) -> str:
+    """Return the CN of a distinguished name as nginx writes it (RFC 2253: `CN=CP-1,O=Acme`).
+
+    Empty where there is none, or more than one: then it names nobody for certain.
+    """
+    found = []
+    for part in re.split(r"(?<!\\)[,+]", subject):
+        name, _, value = part.strip().partition("=")
+        if name.strip().upper() in ("CN", "2.5.4.3"):
+            found.append(re.sub(r"\\(.)", r"\1", value))
+    return found[0] if len(found) == 1 else ""
 
 
 def _is_hex(pair: bytes) -> bool:

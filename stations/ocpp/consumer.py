@@ -24,10 +24,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
 
-from stations import presence, security, writer
+from stations import certificates, passwords, presence, security, writer
 from stations.models import Command, Station
 from stations.ocpp import pool
-from stations.ocpp.address import BadAddress, identity_in, peer_of
+from stations.ocpp.address import BadAddress, common_name_in, identity_in, peer_of
 from stations.ocpp.delivery import Link
 from stations.ocpp.dialect import Dialect
 from stations.ocpp.fastpath import MAX_FRAME_BYTES
@@ -133,9 +133,7 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             raise Refused(429, "Too many wrong passwords.", (b"retry-after", b"60"))
         headers = dict(self.scope["headers"])
         try:
-            admitted, right = await pool.write(
-                _admitted, identity, headers.get(b"authorization"), self._tls(headers)
-            )
+            admitted, right = await pool.write(_admitted, identity, self._shown(headers))
         except presence.NotAdmitted:
             raise Refused(404, "No such station.") from None
         if not right:
@@ -145,11 +143,25 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         attempts.succeeded(key)
         return admitted
 
-    def _tls(self, headers: dict[bytes, bytes]) -> bool:
-        if self.scope.get("scheme") == "wss":
-            return True
-        trusted = peer_of(self.scope) in settings.TRUSTED_PROXIES
-        return trusted and headers.get(b"x-forwarded-proto") == b"https"
+    def _shown(self, headers: dict[bytes, bytes]) -> security.Shown:
+        """Return what the socket proves: by its own TLS, or in the words of a trusted proxy."""
+        header = headers.get(b"authorization")
+        extensions = self.scope.get("extensions") or {}
+        own = extensions.get("tls") or {}
+        if own:
+            return security.Shown(
+                header, True, own.get("client_cert_name") or "",
+                own.get("client_cert_serial") or "",
+            )  # fmt: skip
+        if extensions.get("peer", peer_of(self.scope)) not in settings.TRUSTED_PROXIES:
+            return security.Shown(header, self.scope.get("scheme") == "wss")
+        tls = headers.get(b"x-forwarded-proto") == b"https"
+        if not tls or headers.get(b"x-client-verify") != b"SUCCESS":
+            return security.Shown(header, tls)
+        subject = headers.get(b"x-client-subject", b"").decode("utf-8", "replace")
+        serial = headers.get(b"x-client-serial", b"").decode("ascii", "replace")
+        # a certificate without a common name names nobody: "?" is no identity a URL can have
+        return security.Shown(header, True, common_name_in(subject) or "/", serial)
 
     def _version(self, admitted: presence.Admitted) -> tuple[str, str | None]:
         """Return (version to speak, subprotocol to answer): the first offered one we know."""
@@ -333,13 +345,24 @@ class OcppConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     }
 
 
-def _admitted(identity: str, header: bytes | None, tls: bool) -> tuple[presence.Admitted, bool]:
-    """Return the station and whether these credentials open it."""
+def _admitted(identity: str, shown: security.Shown) -> tuple[presence.Admitted, bool]:
+    """Return the station and whether these credentials open it; note what they prove."""
     admitted = presence.admit(identity)
-    right = security.may_connect(
-        identity, admitted.password_hash, admitted.security_profile, header, tls=tls
+    proof = security.proven(
+        identity,
+        [admitted.password_hash, admitted.next_password_hash],
+        admitted.security_profile,
+        shown,
     )
-    return admitted, right
+    if proof is None:
+        return admitted, False
+    if shown.certificate_serial and certificates.is_revoked(
+        admitted.station_id, shown.certificate_serial
+    ):
+        return admitted, False
+    profile, which = proof
+    passwords.came_with(admitted, profile, which)
+    return admitted, True
 
 
 def _next_order(link: Link) -> Command | None:

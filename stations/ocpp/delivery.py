@@ -17,16 +17,17 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Final, NamedTuple
 
 from monitoring import metrics
-from stations import commands, quirks, security
+from stations import commands, passwords, quirks
 from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, redacted
-from stations.models import Command, Message, Station
+from stations.models import Command, Message
 from stations.ocpp import fastpath, pool
 from stations.ocpp.fastpath import Frame, Violation
 from stations.presence import Admitted
 
 log = logging.getLogger(__name__)
 
+RENEW_S: Final = 5.0  # a station that keeps its socket after a new password gets this long
 LATE: Final = 16  # unanswered orders whose late answer is still recognised
 DEAF_AFTER: Final = 3  # unanswered orders in a row: heartbeat alive, but it hears nothing
 
@@ -103,6 +104,7 @@ class Delivery:
         self._pending: dict[str, asyncio.Future[Frame]] = {}
         self._late: dict[str, Command] = {}
         self._unanswered = 0
+        self._renewal: asyncio.Task[None] | None = None
         self._early: set[str] = set()  # what we asked for before the station was accepted
 
     async def deliver(self, command: Command) -> None:
@@ -216,10 +218,13 @@ class Delivery:
         return str(answer.get("status", ""))
 
     def password_changed(self, command: Command) -> None:
-        """The station took a new password: it will connect with that one from now on."""
-        Station.objects.filter(pk=self.station_id).update(
-            password_hash=security.hash_password(command.args.get("value", ""))
-        )
+        """The station took a new password: on trial until it connects with that one."""
+        passwords.accepted(self.station_id, command.args.get("value", ""))
+
+    async def _renew(self) -> None:
+        """Let the station come back with its new password, where it did not by itself (A01)."""
+        await asyncio.sleep(RENEW_S)
+        await self.link.close(1012)
 
     async def _unanswered_order(self, command: Command, sent_at: datetime, error: str) -> None:
         self._late[command.message_id] = command
@@ -248,7 +253,11 @@ class Delivery:
                 await pool.write(follow_up, command, response)
             except Exception:  # the command ended as answered; its use may fail
                 log.exception("The answer to command %s could not be used.", command.pk)
+        elif status == Command.Status.TIMED_OUT and self._hidden(command):
+            await pool.write(self.password_changed, command)  # it may have been taken
         await pool.write(self._end, command, sent_at, status, latency_ms, response, error)
+        if status in ACCEPTING and self._hidden(command) and not _waits(response):
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
         took_s = (datetime.now(UTC) - sent_at).total_seconds()
         result = "ok" if frame and frame.kind == fastpath.CALLRESULT else str(status)
         metrics.observe_message(self.version, command.action, "out", result, took_s)
@@ -295,6 +304,13 @@ class Delivery:
 
     def disconnected(self) -> None:
         """Tell whoever waits for an answer that none can come any more."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(ConnectionError("the socket is gone"))
+
+
+def _waits(response: Any) -> bool:
+    """Tell whether a setting only counts after the station's next restart."""
+    return "RebootRequired" in fastpath.dumps(response)

@@ -17,6 +17,7 @@ from monitoring.facts import Start, Stop
 from stations import configuration, uploads
 from stations.models import Command
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.certificates import Certificates16
 from stations.ocpp.blocks.cost16 import CostMessages
 from stations.ocpp.blocks.power import Power16
 from stations.ocpp.blocks.tokens import Tokens16
@@ -38,7 +39,7 @@ EXTENDED: Final = {
 TRIGGERED_AS: Final = {"TransactionEvent": "MeterValues"} | EXTENDED
 
 
-class V16(Power16, CostMessages, Tokens16, Dialect):
+class V16(Power16, Certificates16, CostMessages, Tokens16, Dialect):
     """One charge point's connection."""
 
     version = fastpath.V16

@@ -18,6 +18,7 @@ from monitoring.sessions import NAMELESS
 from stations import configuration, uploads
 from stations.models import Command
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.certificates import Certificates2x
 from stations.ocpp.blocks.device import DeviceModel
 from stations.ocpp.blocks.display import Display, Publishing
 from stations.ocpp.blocks.power import Power2x
@@ -35,7 +36,9 @@ BOOT_ANSWERS: Final = {"accepted": "Accepted", "pending": "Pending"}
 TRIGGERED_AS: Final = {"DiagnosticsStatusNotification": "LogStatusNotification"}
 
 
-class V201(Power2x, DeviceModel, Display, Publishing, Tokens, Transactions, Dialect):
+class V201(
+    Power2x, Certificates2x, DeviceModel, Display, Publishing, Tokens, Transactions, Dialect
+):
     """One charging station's connection."""
 
     version = fastpath.V201

@@ -13,6 +13,7 @@ from ocpp.v21 import call
 from ocpp.v21.enums import Action
 
 from stations.ocpp import fastpath
+from stations.ocpp.blocks.certificates import Certificates21
 from stations.ocpp.blocks.grid import Grid, Streams
 from stations.ocpp.blocks.power import Power21
 from stations.ocpp.blocks.tariffs import Tariffs
@@ -22,7 +23,7 @@ from stations.ocpp.v201 import V201
 STREAM = "NotifyPeriodicEventStream"
 
 
-class V21(Power21, Tariffs, Grid, Streams, V201):
+class V21(Power21, Certificates21, Tariffs, Grid, Streams, V201):
     """One charging station's connection."""
 
     version = fastpath.V21
