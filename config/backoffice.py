@@ -32,6 +32,7 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("Reservations"), "event_available", "stations.reservation", ""),
             (_("Charging profiles"), "speed", "monitoring.chargingprofile", ""),
             (_("Certificates"), "workspace_premium", "stations.certificate", ""),
+            (_("Authorities"), "verified", "stations.authority", ""),
             (_("OCPP frames"), "cable", "stations.message", ""),
             (_("Configuration"), "tune", "stations.variable", ""),
             (_("Templates"), "rule_settings", "stations.configurationtemplate", ""),

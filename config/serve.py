@@ -143,9 +143,8 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-async def _serve(sock: socket.socket, tasks: Tasks | None) -> None:
+async def _serve(web: Server, sock: socket.socket, tasks: Tasks | None) -> None:
     """Serve until SIGTERM or SIGINT; the tasks are stopped beside the sockets."""
-    web = server()
     ending: list[threading.Thread] = []
 
     def end() -> None:
@@ -186,8 +185,9 @@ def serve(sock: socket.socket, with_tasks: bool) -> None:
     tasks = Tasks() if with_tasks else None
     if tasks is not None:
         tasks.start()
+    web = server()  # looks for our authorities in the database: not inside the loop
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(sock, tasks))
+        runner.run(_serve(web, sock, tasks))
     connections.close_all()
     _leave(0)
 

@@ -186,6 +186,7 @@ def _checked(csr_pem: str) -> x509.CertificateSigningRequest:
     return request
 
 
+@transaction.atomic
 def answered(certificate_id: int, taken: bool) -> None:
     """Note whether the station took what we signed; the one before it is replaced."""
     row = Certificate.objects.filter(pk=certificate_id).first()
@@ -210,6 +211,7 @@ def answered(certificate_id: int, taken: bool) -> None:
     live.touch(f"station-{row.station_id}")
 
 
+@transaction.atomic
 def revoke(certificate: Certificate) -> bool:
     """Trust a certificate of ours no more: its bearer is turned away at the next connection."""
     rows = Certificate.objects.filter(pk=certificate.pk)
@@ -237,6 +239,7 @@ def normal_serial(text: str) -> str:
 # --- what stations have installed ----------------------------------------------------------------
 
 
+@transaction.atomic
 def installed(station_id: int, use: str, pem: str) -> None:
     """Keep a root certificate that a station has installed for us (M05)."""
     certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -259,6 +262,7 @@ def installed(station_id: int, use: str, pem: str) -> None:
     live.touch(f"station-{station_id}")
 
 
+@transaction.atomic
 def removed(station_id: int, data: Mapping[str, Any]) -> None:
     """Note that a station has deleted the certificate of this hash data (M04)."""
     for row in Certificate.objects.filter(station=station_id, state=Certificate.State.ACTIVE):
@@ -270,6 +274,7 @@ def removed(station_id: int, data: Mapping[str, Any]) -> None:
     live.touch(f"station-{station_id}")
 
 
+@transaction.atomic
 def reported(
     station_id: int, found: Sequence[tuple[str, Mapping[str, Any]]], uses: Sequence[str]
 ) -> None:

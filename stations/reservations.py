@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count
 from django.utils import timezone
 
@@ -31,6 +32,7 @@ class Used:
     at: datetime
 
 
+@transaction.atomic
 def accepted(
     station_id: int, number: int, *, token_uid: str, until: datetime, evse: int | None = None,
     group: str = "",
@@ -52,6 +54,7 @@ def accepted(
     return row
 
 
+@transaction.atomic
 def end(station_id: int, number: int, state: Reservation.State) -> bool:
     """End an active reservation; False where there is none."""
     rows = Reservation.objects.filter(station=station_id, number=number)

@@ -46,7 +46,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         *_EVERYTHING,
         "stations.operate_station", "stations.configure_station", "stations.update_firmware",
         "stations.view_frames",
-        "stations.add_site", "stations.change_site",
+        "stations.add_site", "stations.change_site", "stations.add_authority",
         "stations.add_station", "stations.change_station", "stations.change_connector",
         "stations.add_quirkprofile", "stations.change_quirkprofile",
         "stations.delete_quirkprofile",

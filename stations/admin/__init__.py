@@ -9,6 +9,17 @@ from stations.admin import (
     orders,
     people,
     power,
+    security,
 )
 
-__all__ = ["assets", "device", "frames", "history", "lists", "orders", "people", "power"]
+__all__ = [
+    "assets",
+    "device",
+    "frames",
+    "history",
+    "lists",
+    "orders",
+    "people",
+    "power",
+    "security",
+]
