@@ -27,6 +27,7 @@ app.conf.beat_schedule = {
         "task": "billing.tasks.invoice_house_accounts",
         "schedule": crontab(hour="3", minute="17"),
     },
+    "gaps": {"task": "monitoring.tasks.ask_for_gaps", "schedule": 60.0},
     "local lists": {"task": "stations.tasks.keep_local_lists", "schedule": 30.0},
     "sessions due": {"task": "monitoring.tasks.close_sessions", "schedule": 30.0},
     "power sharing": {"task": "monitoring.tasks.share_power", "schedule": 3.0},

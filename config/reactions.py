@@ -11,6 +11,7 @@ REACTIONS: dict[str, list[str]] = {
         "stations.tasks.list_answered",
         "stations.tasks.configuration_answered",
         "stations.tasks.certificate_answered",
+        "monitoring.tasks.transaction_told",
     ],
     "firmware.status_reported": ["firmware.tasks.on_status"],
     "invoice.issued": ["billing.tasks.deliver"],

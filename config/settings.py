@@ -289,6 +289,7 @@ JOURNAL_REACTIONS = "config.reactions.REACTIONS"
 OCPP_UNKNOWN_STATIONS = env.str("OCPP_UNKNOWN_STATIONS", default="pending")
 if OCPP_UNKNOWN_STATIONS not in ("reject", "pending", "accept"):
     raise ImproperlyConfigured("OCPP_UNKNOWN_STATIONS must be reject, pending or accept.")
+MASTER_PASS_GROUP = env.str("MASTER_PASS_GROUP", default="")  # its tokens stop any session
 FRAMES_KEPT_DAYS = env.int("FRAMES_KEPT_DAYS", default=90)
 
 # --- payments, mail, watching ---------------------------------------------------------------------

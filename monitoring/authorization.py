@@ -3,10 +3,11 @@
 A token made by a payment or the app (type Central, short expiry) is an ordinary row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.db.models.functions import Upper
 from django.utils import timezone
 
@@ -89,6 +90,8 @@ def decide(requests: Sequence[Request]) -> list[Verdict]:
         status = _status(token, now, len(others))
         if status == ACCEPTED and request.session_id is None and _reserved(held, request, token):
             status = RESERVED
+        if request.starts and status == ACCEPTED and is_master_pass(token.group):
+            status = "Invalid"  # it stops what others charge, and charges nothing (2.x C16.FR.02)
         if request.starts and status == ACCEPTED and token.pk in running:
             running[token.pk].add(-len(running[token.pk]) - 1)  # a session without an id yet
         verdicts.append(
@@ -109,6 +112,29 @@ def _reserved(held: Held, request: Request, token: Token) -> bool:
     return request.station_id is not None and held.from_others(
         request.station_id, request.evse, request.token_uid, token.group
     )
+
+
+def is_master_pass(group: str) -> bool:
+    """Tell whether tokens of this group may stop everybody's sessions (2.x MasterPassGroupId)."""
+    return bool(group) and group == settings.MASTER_PASS_GROUP
+
+
+def may_stop(pairs: Iterable[tuple[str, str]]) -> list[bool]:
+    """Tell for each (token of a session, token that stopped it) whether that one may: the same
+    token, one of its group, or a master pass (1.6 §4.10, 2.x C09, C16).
+    """
+    asked = [(mine.upper(), other.upper()) for mine, other in pairs]
+    uids = {uid for pair in asked if pair[0] != pair[1] for uid in pair if uid.isprintable()}
+    groups: dict[str, str] = {}
+    if uids:
+        rows = Token.objects.annotate(folded=Upper("uid")).filter(folded__in=uids)
+        groups = dict(rows.values_list("folded", "group"))
+    found = []
+    for mine, other in asked:
+        group = groups.get(other, "")
+        shared = bool(group) and group == groups.get(mine)
+        found.append(mine == other or shared or is_master_pass(group))
+    return found
 
 
 def _status(token: Token, now: datetime, running: int) -> str:

@@ -84,7 +84,7 @@ class Row:
         if len(merged) > 1:
             self.flag("seq-gap")
         else:
-            self.unflag("seq-gap")
+            self.unflag("seq-gap", "lost-events")
         return follows and len(merged) == 1
 
     def close(self, at: datetime) -> None:

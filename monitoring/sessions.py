@@ -45,6 +45,7 @@ NAMELESS = "nameless-"  # begins the ref of a 2.x transaction that came without 
 NO_ID = "no-transaction-id"
 CLOCK = "clock"
 BAD_VALUE = "bad-value"
+STOPPED_BY_OTHER = "stopped-by-other"
 
 
 # --- start ----------------------------------------------------------------------------------------
@@ -95,6 +96,7 @@ def start(facts: Sequence[Start]) -> list[Started]:
     rows.insert(made)
     before_wh = {row.id: row.energy_wh for row in changed.values()}
     readings.remeasure(changed.values())
+    _doubt_stoppers(changed.values())
     rows.save(changed.values())
     _supersede(row for row in made if row.id in new)
     journal.record_many(
@@ -379,6 +381,7 @@ def stop(facts: Sequence[Stop]) -> list[Stopped]:
         else:
             row.measure(row.streak())
     readings.remeasure(again)
+    _doubt_stoppers(row for row, _, _ in stopped)
     rows.save(known.values())
     told = [news.started(row) for row in made]
     for row, before, was_closed in stopped:
@@ -390,6 +393,20 @@ def stop(facts: Sequence[Stop]) -> list[Stopped]:
         for fact, verdict, new in zip(facts, verdicts, first, strict=True)
         for row in [known[fact.station_id, fact.ref]]
     ]
+
+
+def _doubt_stoppers(found: Iterable[Row]) -> None:
+    """Flag sessions that a token stopped which shares no group with the one that charged."""
+    known = [
+        row
+        for row in found
+        if row.stop_token_uid and row.token_uid and row.stop_token_uid != row.token_uid
+    ]
+    if not known:
+        return
+    verdicts = authorization.may_stop((row.token_uid, row.stop_token_uid) for row in known)
+    for row, may in zip(known, verdicts, strict=True):
+        (row.unflag if may else row.flag)(STOPPED_BY_OTHER)
 
 
 def _end(row: Row, fact: Stop, bay: rows.Bay | None) -> None:

@@ -2,8 +2,9 @@
 
 from celery import shared_task
 
-from monitoring import alerts, ledger, notices, playbooks, profiles, sessions, sharing
+from monitoring import alerts, gaps, ledger, notices, playbooks, profiles, sessions, sharing
 from stations import partitions
+from stations.models import Command, Entry
 
 READINGS = partitions.Table("monitoring_reading")
 
@@ -55,3 +56,19 @@ def share_power() -> None:
 def forget_profiles() -> None:
     """Forget charging profiles that ran out and those of sessions that are over."""
     profiles.forget_ended()
+
+
+@shared_task(name="monitoring.tasks.ask_for_gaps")
+def ask_for_gaps() -> None:
+    """Ask stations about transactions of which events are missing."""
+    gaps.tick()
+
+
+@shared_task(name="monitoring.tasks.transaction_told")
+def transaction_told(entry_id: int) -> None:
+    """Take what a station said about a transaction with a gap."""
+    entry = Entry.objects.filter(pk=entry_id).values_list("data", flat=True).first() or {}
+    if entry.get("name") == gaps.ASK and entry.get("subject", "").startswith("session-"):
+        command = Command.objects.filter(pk=entry["command"]).first()
+        if command is not None:
+            gaps.answered(command)

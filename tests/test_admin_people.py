@@ -237,3 +237,22 @@ def test_where_it_is_enforced_staff_set_one_up_before_anything_else(
     assert client.get("/account/2fa/totp/activate/").status_code == 200
     authenticator(user)
     assert client.get("/admin/").status_code == 200
+
+
+def test_a_card_that_was_tapped_is_enrolled_in_one_click(client) -> None:
+    card = make.token(uid="NEW", status=Token.Status.UNKNOWN)
+    known = make.token(uid="KNOWN", status=Token.Status.BLOCKED)
+    client.force_login(make.staff())
+    page = client.get("/admin/stations/token/").content.decode()
+    assert f"/admin/stations/token/{card.pk}/enrol/" in page
+    assert f"/admin/stations/token/{known.pk}/enrol/" not in page
+    assert client.get(f"/admin/stations/token/{card.pk}/enrol/").status_code == 405
+    answer = client.post(f"/admin/stations/token/{card.pk}/enrol/")
+    assert (answer.status_code, answer.url) == (302, f"/admin/stations/token/{card.pk}/change/")
+    client.post(f"/admin/stations/token/{known.pk}/enrol/")
+    card.refresh_from_db()
+    known.refresh_from_db()
+    assert (card.status, known.status) == ("accepted", "blocked")
+    client.force_login(make.member("Read-only"))
+    other = make.token(uid="OTHER", status=Token.Status.UNKNOWN)
+    assert client.post(f"/admin/stations/token/{other.pk}/enrol/").status_code == 403

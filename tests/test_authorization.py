@@ -78,3 +78,21 @@ def test_a_batch_takes_two_queries(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         verdicts = authorization.decide([Request(f"T{n}") for n in range(20)])
     assert {verdict.status for verdict in verdicts} == {"Accepted"}
+
+
+def test_a_master_pass_is_known_and_starts_nothing(settings: Any) -> None:
+    settings.MASTER_PASS_GROUP = "SERVICE"
+    make.token(uid="PASS", group="SERVICE")
+    assert (decide("PASS").status, decide("PASS").group) == ("Accepted", "SERVICE")
+    assert decide("PASS", starts=True).status == "Invalid"
+    settings.MASTER_PASS_GROUP = ""
+    assert decide("PASS", starts=True).status == "Accepted"
+
+
+def test_who_may_stop_what_another_token_started(settings: Any) -> None:
+    settings.MASTER_PASS_GROUP = "SERVICE"
+    for uid, group in (("A", "FLEET"), ("B", "FLEET"), ("C", "OTHER"), ("D", ""), ("E", ""),
+                       ("PASS", "SERVICE")):  # fmt: skip
+        make.token(uid=uid, group=group)
+    asked = [("A", "a"), ("A", "B"), ("A", "C"), ("D", "E"), ("A", "PASS"), ("D", "NOBODY")]
+    assert authorization.may_stop(asked) == [True, True, False, False, True, False]

@@ -1,6 +1,7 @@
 """Sessions: idempotent, order-blind, nothing dropped that cost energy."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing.usage import to_json, usage_of
 from monitoring import bays, readings, rows, sessions
 from monitoring.facts import Bay, Start, Stop, Update
 from monitoring.metering import Sampled
@@ -474,3 +476,72 @@ def test_without_a_start_register_the_order_of_readings_does_not_matter(
         row = rows.by_id([session.pk])[session.pk]
         readings.remeasure([row])
     assert got == (row.energy_wh, row.last_register_mwh, row.flags, row.energy_source)
+
+
+# --- whatever the order ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stopper", ["TAG1", "tag1", "TAG2", "STRANGER"])
+@pytest.mark.parametrize("late_start", [False, True])
+def test_a_stop_by_a_token_of_no_common_group_is_a_doubt(
+    station: Station, stopper: str, late_start: bool
+) -> None:
+    Token.objects.update(group="FLEET")
+    make.token(uid="TAG2", group="FLEET")
+    make.token(uid="STRANGER")
+    begun = start(station, "tx", seq_no=0)
+    ended = stop(station, "tx", numbered=False, seq_no=1, token_uid=stopper, evse=1)
+    put(*((ended, begun) if late_start else (begun, ended)))
+    row = Session.objects.get()
+    assert (row.energy_wh, row.stop_token_uid) == (10_000, stopper)
+    assert row.flags == (["stopped-by-other"] if stopper == "STRANGER" else [])
+
+
+def story_16(station: Station, ref: str) -> list[Any]:
+    """All that follows a StartTransaction of 1.6, transactionData included; a reset in between."""
+    values = [
+        sample(station, ref, n, wh, evse=1, power_w=power, context=context)
+        for n, wh, power, context in [
+            (0, 1000, None, "Transaction.Begin"),
+            (10, 2500, 7000.0, "Sample.Periodic"),
+            (20, 4000, 7200.0, "Sample.Clock"),
+            (30, 3900, None, "Sample.Periodic"),
+            (40, None, 3000.0, "Sample.Periodic"),
+            (60, 11_000, None, "Transaction.End"),
+            (61, 11_002, None, "Sample.Periodic"),
+        ]
+    ]
+    return [*values, stop(station, ref, token_uid="TAG1"), start(station)]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+@pytest.mark.django_db
+def test_a_session_of_1_6_and_its_usage_are_the_same_whatever_came_first(data: Any) -> None:
+    """And what is computed anew from the stored readings is what came of them one by one."""
+    with transaction.atomic():
+        make.token(uid="TAG1")
+        station = make.station()
+        told = []
+        for ordered in (False, True):
+            [began] = put(start(station))
+            facts = story_16(station, began.ref)
+            order = data.draw(st.permutations(facts)) if ordered else facts
+            again = data.draw(st.lists(st.sampled_from(facts), max_size=4)) if ordered else []
+            put(*order, *again)
+            row = Session.objects.select_related("station__site").get()
+            usage = to_json(usage_of(row))
+            [anew] = rows.by_id([row.pk]).values()
+            before = replace(anew)
+            readings.remeasure([anew])
+            assert rows_equal(anew, before)
+            told.append(({**outcome(), "ref": "", "number": 0, "natural_key": ""}, usage))
+            Reading.objects.all().delete()
+            Session.objects.all().delete()
+        assert told[0] == told[1]
+        assert told[0][0]["energy_wh"] == 10_000
+        transaction.set_rollback(True)
+
+
+def rows_equal(one: rows.Row, other: rows.Row) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in rows.COLUMNS)

@@ -40,6 +40,10 @@ STATE_TONES = {"active": "blue", "stopped": "amber", "closed": "grey"}
 
 FLAGS = {
     "seq-gap": gettext_lazy("Messages of the station are missing in between."),
+    "lost-events": gettext_lazy("The station has no more to tell: what is missing is lost."),
+    "stopped-by-other": gettext_lazy("Another token stopped it, of no group with the driver's."),
+    "matched-by-tag": gettext_lazy("The stop named no transaction; it was found by its token."),
+    "reattached": gettext_lazy("Readings named another transaction; they were found by the EVSE."),
     "clock": gettext_lazy("The station's clock was wrong; times are ours."),
     "falling": gettext_lazy("The meter ran backwards; the fall was not counted."),
     "implausible": gettext_lazy("The meter jumped further than the connector can deliver."),

@@ -8,9 +8,12 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -189,7 +192,31 @@ class TokenAdmin(StaffAdmin):
     def status_chip(self, token: Token) -> str:
         """Whether it may charge."""
         tones = {"accepted": "green", "blocked": "red", "unknown": "amber"}
-        return chip(token.get_status_display(), tones.get(token.status, "grey"))
+        shown = chip(token.get_status_display(), tones.get(token.status, "grey"))
+        if token.status != Token.Status.UNKNOWN:
+            return shown
+        return format_html(
+            '{} <button type="submit" formmethod="post" formaction="{}" class="tool keep-word">{}</button>',
+            shown,
+            reverse("admin:stations_token_enrol", args=[token.pk]),
+            _("Enrol"),
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the one click that enrols a card."""
+        enrol = self.admin_site.admin_view(self.enrol)
+        own = path("<int:pk>/enrol/", enrol, name="stations_token_enrol")
+        return [own, *super().get_urls()]
+
+    def enrol(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Let a card that was tapped somewhere charge from now on; then say whose it is."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        found = self.get_queryset(request).filter(pk=pk, status=Token.Status.UNKNOWN)
+        self._move(request, found, Token.Status.ACCEPTED)
+        return redirect("admin:stations_token_change", pk)
 
     @described(gettext_lazy("driver"), order="user__email")
     def driver(self, token: Token) -> str:

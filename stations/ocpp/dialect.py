@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 REPLAYS: Final = 16  # answers remembered per connection; a charger waits for one at a time
 SEEN_EVERY_S: Final = 1.0  # a sign of life is written at most this often
+WAITED_S: Final = 300.0  # a start told later than this was begun while offline
 BOOT: Final = "BootNotification"
 LANES: Final = (authorization, bays, readings, sessions)  # imported for the lanes they register
 
@@ -319,6 +320,12 @@ class Dialect(Delivery):
         for message in messages:
             commands.send(station, "trigger_message", subject="quirk", message=message)
             quirks.count(self.quirks_id, "trigger_on_boot")
+
+    def waited(self, at: datetime, received_at: datetime) -> bool:
+        """Tell whether a message waited in the charger, by its clock as far as we know that: 1.6
+        does not say that it was offline."""
+        late_s = (received_at - at).total_seconds() + (self._clock.known_s or 0.0)
+        return believable(at, received_at) and late_s > WAITED_S
 
     def told_time(self, call: Incoming, at: datetime) -> None:
         """Compare a live message's time with ours; write only what the clock has moved."""

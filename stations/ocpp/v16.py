@@ -124,6 +124,7 @@ class V16(Power16, Certificates16, CostMessages, Tokens16, Dialect):
                 reservation_id=payload.get("reservationId"),
                 epoch=self.link.epoch,
                 clock_ok=believable(at, incoming.received_at),
+                offline=self.waited(at, incoming.received_at),
             ),
         )
         self.used_reservation(incoming, payload.get("reservationId"))
