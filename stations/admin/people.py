@@ -196,7 +196,8 @@ class TokenAdmin(StaffAdmin):
         if token.status != Token.Status.UNKNOWN:
             return shown
         return format_html(
-            '{} <button type="submit" formmethod="post" formaction="{}" class="tool keep-word">{}</button>',
+            '{} <button type="submit" formmethod="post" formaction="{}"'
+            ' class="tool keep-word">{}</button>',
             shown,
             reverse("admin:stations_token_enrol", args=[token.pk]),
             _("Enrol"),
