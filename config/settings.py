@@ -52,10 +52,20 @@ def _secret_key(debug: bool) -> str:
     return kept.read_text()
 
 
+def _number(name: str, default: int, lowest: int, highest: int) -> int:
+    """Return a setting that is a whole number; raises ImproperlyConfigured with what to write."""
+    text = env.str(name, default=str(default)).strip()
+    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number from {lowest} to {highest}, not “{text}”."
+        )
+    return int(text)
+
+
 # --- where and how we run -----------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=True)
-PORT = env.int("PORT", default=8000)
+PORT = _number("PORT", 8000, 0, 65_535)
 PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 SECRET_KEY = _secret_key(DEBUG)
 _public = urlsplit(PUBLIC_URL)
@@ -111,14 +121,14 @@ def _database() -> dict[str, Any]:
         config["TEST"] = {"NAME": env.str("TEST_SQLITE", default="") or None}
     else:
         config["CONN_HEALTH_CHECKS"] = True  # a connection that a restart broke is never handed out
-        config["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.int("DB_POOL", default=12)}}
+        config["OPTIONS"] = {"pool": {"min_size": 1, "max_size": _number("DB_POOL", 12, 1, 1_000)}}
     return config
 
 
 DATABASES = {"default": _database()}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 # Units (an incoming call each) that share one commit; 1 turns the group commit off, to measure it.
-WRITER_MAX_BATCH = env.int("WRITER_MAX_BATCH", default=500)
+WRITER_MAX_BATCH = _number("WRITER_MAX_BATCH", 500, 1, 10_000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -290,7 +300,7 @@ OCPP_UNKNOWN_STATIONS = env.str("OCPP_UNKNOWN_STATIONS", default="pending")
 if OCPP_UNKNOWN_STATIONS not in ("reject", "pending", "accept"):
     raise ImproperlyConfigured("OCPP_UNKNOWN_STATIONS must be reject, pending or accept.")
 MASTER_PASS_GROUP = env.str("MASTER_PASS_GROUP", default="")  # its tokens stop any session
-FRAMES_KEPT_DAYS = env.int("FRAMES_KEPT_DAYS", default=90)
+FRAMES_KEPT_DAYS = _number("FRAMES_KEPT_DAYS", 90, 1, 36_500)
 
 # --- payments, mail, watching ---------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from firmware.models import (
 from monitoring.models import Session
 from stations import commands, journal, live
 from stations.models import Connector, Station
-from stations.state import advance
+from stations.state import NotAllowed, advance
 
 if TYPE_CHECKING:
     from stations.models import User
@@ -163,8 +163,11 @@ def pause(campaign: Campaign, reason: str = "") -> None:
 def resume(campaign: Campaign, reason: str = "") -> None:
     """Go on with the open wave, its failures so far accepted. Raises NotAllowed.
 
-    Somebody has looked and decides over the gate; the next failure pauses again.
+    Somebody has looked and decides over the gate; the next failure pauses again. A draft is not
+    resumed: it has yet to be approved.
     """
+    if campaign.state != State.PAUSED:
+        raise NotAllowed(_("Only a paused campaign is resumed."))
     failed = planning.failures(campaign, facts(campaign))
     _set(campaign, State.RUNNING, "campaign.resumed", reason=reason, failures_accepted=failed)
 

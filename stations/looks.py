@@ -82,8 +82,8 @@ def duration(start: datetime | None, end: datetime | None) -> str:
 
 
 def kwh(wh: int | None) -> str:
-    """Return Wh as `12.34 kWh`, rounded down like the bill."""
-    return "–" if wh is None else f"{wh // 10 / 100:.2f} kWh"
+    """Return Wh as `12.345 kWh`: exact, as on the bill."""
+    return "–" if wh is None else f"{wh / 1000:.3f} kWh"
 
 
 def kw(w: float | None) -> str:

@@ -1,5 +1,6 @@
 """The OCPP inspector: pairs, filters, pages without counting."""
 
+import csv
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_call_and_answer_stand_side_by_side_with_latency_and_error(staff: Client
 def test_a_payload_that_is_no_json_is_shown_as_it_came(staff: Client) -> None:
     make.frame(make.station(), "?", payload="[2,oops", answer="", error="FormatViolation")
     assert "[2,oops" in staff.get(INSPECTOR).content.decode()
+
+
+def test_frames_are_exported_with_call_and_answer(staff: Client) -> None:
+    make.frame(make.station(identity="CP-1"), "Heartbeat", payload="{}", answer='{"a":1}')
+    head, line = _lines(staff.get(f"{INSPECTOR}export/csv/"))
+    row = dict(zip(head, line, strict=True))
+    assert {"CP-1", "Heartbeat", "{}", '{"a":1}'} <= set(row.values())
+
+
+def _lines(response: Any) -> list[list[str]]:
+    text = b"".join(response).decode("utf-8-sig")
+    return list(csv.reader(text.splitlines()))
 
 
 def test_filters_find_frames(staff: Client) -> None:

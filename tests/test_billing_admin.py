@@ -190,8 +190,9 @@ def test_a_held_charge_is_waived_with_a_reason_only(staff: Client) -> None:
     assert (charge.state, charge.note) == (Charge.State.WAIVED, "Fire brigade")
 
 
-def test_a_document_is_previewed_sent_again_and_credited(staff: Client, bill: Charge) -> None:
-    invoice = bill.invoice
+def test_finance_previews_sends_again_and_credits_a_document(client: Client, bill: Charge) -> None:
+    client.force_login(make.member("Finance"))
+    staff, invoice = client, bill.invoice
     assert "As the customer sees it" in text(staff, "billing_invoice_change", invoice.pk)
     pdf = staff.get(reverse("admin:billing_invoice_pdf", args=[invoice.pk]))
     assert pdf.content.startswith(b"%PDF-")

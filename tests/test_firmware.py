@@ -22,6 +22,7 @@ from firmware.models import Campaign, DownloadGrant, FirmwareImage, JobEvent, Up
 from monitoring.models import Incident, MaintenanceWindow
 from stations import journal
 from stations.models import Command, Connector, Entry, Station
+from stations.state import NotAllowed
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -235,6 +236,16 @@ def test_resuming_accepts_the_failures_so_far() -> None:
     tick(3)
     campaign.refresh_from_db()
     assert (campaign.state, campaign.wave, campaign.failures_accepted) == ("running", 1, 0)
+
+
+def test_a_draft_is_approved_and_checked_never_resumed() -> None:
+    draft = campaigns.create("Draft", image(), [charger()], waves=["100%"])
+    with pytest.raises(NotAllowed, match="Only a paused campaign"):
+        campaigns.resume(draft)
+    with pytest.raises(CommandError, match="Only a paused campaign"):
+        call_command("campaigns", "resume", "Draft")
+    draft.refresh_from_db()
+    assert (draft.state, draft.started_at) == ("draft", None)
 
 
 def test_a_failed_download_is_tried_again_with_a_new_request_and_then_given_up() -> None:

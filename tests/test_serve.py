@@ -173,6 +173,22 @@ def test_a_folder_that_is_not_ours_is_one_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize("port", ["abc", "99999", "-1", ""])
+def test_a_port_that_is_none_is_one_sentence(tmp_path: Path, port: str) -> None:
+    done = manage("run", PORT=port, VAR_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.strip() == (f"PORT must be a whole number from 0 to 65535, not “{port}”.")
+
+
+def test_without_the_installed_packages_the_command_line_says_what_to_do(tmp_path: Path) -> None:
+    program = tmp_path / "manage.py"
+    program.write_text(Path("manage.py").read_text())
+    bare = [sys.executable, "-S", "-I", str(program), "check"]
+    done = subprocess.run(bare, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("Run: make setup")
+
+
 @pytest.mark.parametrize("role", ["gateway", "web", "worker", "beat"])
 def test_a_role_of_its_own_needs_redis_and_postgresql(role: str, settings: Any) -> None:
     settings.REDIS_URL, settings.IS_SQLITE = "", True

@@ -179,6 +179,9 @@ def _utc(at: datetime) -> datetime:
 class MessageAdmin(Facts, StaffAdmin):
     """Every frame on the wire."""
 
+    export_fields = ("id", "at", "station__identity", "direction", "action", "message_id",
+                     "payload", "answer", "error", "latency_ms")  # fmt: skip
+
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Frames carry tokens: reading them is a permission of its own."""
         user: Any = request.user

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from stations.catalogue import COMMANDS
-from stations.looks import plain
+from stations.looks import kwh, plain
 from stations.models import Command, Connector, Entry, Station, Token
 
 PAGE = 60
@@ -238,7 +238,7 @@ def _stopped(news: Entry) -> str:
     wh = news.data.get("energy_wh")
     if wh is None:
         return _("Charging stopped")
-    return _("Charging stopped after %(kwh).2f kWh") % {"kwh": int(wh) / 1000}
+    return _("Charging stopped after %(energy)s") % {"energy": kwh(int(wh))}
 
 
 @sentence("session.closed", icon="check_circle")

@@ -89,6 +89,27 @@
     return begun;
   };
 
+  /**
+   * Confirm with the entered card and return where to go on. An intent that was called off
+   * meanwhile (declined too often, too old) is replaced by a new one, once.
+   */
+  const confirm = async (again = true) => {
+    const { client_secret: clientSecret, return_url: returnUrl } = await begin();
+    const { error } = await stripe.confirmPayment({
+      elements,
+      clientSecret,
+      confirmParams: { return_url: returnUrl },
+      redirect: "if_required",
+    });
+    if (!error) return returnUrl;
+    if (error.code !== "payment_intent_unexpected_state") throw new Error(error.message || failed);
+    begun = null;
+    const paid = ["requires_capture", "processing", "succeeded"];
+    if (paid.includes(error.payment_intent?.status || "")) return returnUrl; // in another tab
+    if (!again) throw new Error(failed);
+    return confirm(false);
+  };
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (button.disabled) return;
@@ -97,18 +118,7 @@
     try {
       const checked = await elements.submit();
       if (checked.error) throw new Error(checked.error.message || failed);
-      const { client_secret: clientSecret, return_url: returnUrl } = await begin();
-      const result = await stripe.confirmPayment({
-        elements,
-        clientSecret,
-        confirmParams: { return_url: returnUrl },
-        redirect: "if_required",
-      });
-      if (result.error) {
-        if (result.error.code === "payment_intent_unexpected_state") begun = null;
-        throw new Error(result.error.message || failed);
-      }
-      window.location.assign(returnUrl);
+      window.location.assign(await confirm());
     } catch (problem) {
       say(problem instanceof Error ? problem.message : failed);
       setBusy(false);
