@@ -7,7 +7,8 @@ PY := .venv/bin/python
 FAST := not services and not browser and not slow and not stripe
 # Staff read English; what drivers read is in every language of settings.LANGUAGES.
 STAFF_ONLY := .venv var deploy tests bench config stations monitoring firmware billing/admin \
-	billing/models billing/sandbox billing/management billing/providers billing/alarms.py \
+	billing/models billing/sandbox billing/management billing/providers billing/alarms.py billing/books.py \
+	billing/lint.py \
 	billing/apps.py billing/refunds.py billing/views.py templates/admin templates/unfold \
 	templates/email/incident*
 REST := (services or browser or slow) and not stripe

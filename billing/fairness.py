@@ -78,7 +78,8 @@ def lower_now(charge: Charge, usage: dict[str, Any]) -> Tariff | None:
     session = charge.session
     if charge.payment_id is not None or charge.tariff_snapshot is None or not queued(session):
         return None
-    now = Tariff.objects.all().in_force(session.station, session.started_received_at)
+    driver = session.token.user_id if session.token is not None else None
+    now = Tariff.objects.all().in_force(session.station, session.started_received_at, driver)
     if now is None or now.pk == charge.tariff_id or now.currency != charge.currency:
         return None
     inputs = from_json(usage)

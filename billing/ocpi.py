@@ -351,3 +351,36 @@ def _period(
         min_a=first("MIN_CURRENT", "CURRENT", "MAX_CURRENT"),
         max_a=first("MAX_CURRENT", "CURRENT", "MIN_CURRENT"),
     )
+
+
+def as_version(data: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """A tariff object in the words of OCPI 2.3.0 or 2.2.1, for partners who read one of them.
+
+    2.2.1 has no `tax_included`: prices that include their VAT are written without it.
+    """
+    tariff = {name: value for name, value in data.items() if name != "tax_included"}
+    plan = read_tariff(data, strict=False)
+    old = version == "2.2.1"
+    names = ("excl_vat", "incl_vat") if old else ("before_taxes", "after_taxes")
+    limits = {"min_price": (plan.min_before, plan.min_after)}
+    limits["max_price"] = (plan.max_before, plan.max_after)
+    for name, values in limits.items():
+        if data.get(name) is not None:
+            known = {n: float(v) for n, v in zip(names, values, strict=True) if v is not None}
+            if old and "excl_vat" not in known:
+                known["excl_vat"] = known["incl_vat"]
+            tariff[name] = known
+    if not old:
+        return tariff | {"tax_included": plan.tax}
+    if plan.tax == "YES":
+        tariff["elements"] = [
+            element | {"price_components": [_net(part) for part in element["price_components"]]}
+            for element in data["elements"]
+        ]
+    return tariff
+
+
+def _net(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A price component without the VAT its price includes; ten digits."""
+    rate = 1 + Fraction(str(part.get("vat") or 0)) / 100
+    return {**part, "price": round(float(Fraction(str(part["price"])) / rate), 10)}

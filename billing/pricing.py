@@ -178,7 +178,7 @@ def price(plan: Plan, usage: Usage, *, split: bool = True) -> Bill:
 
 def _price(plan: Plan, usage: Usage, *, split: bool, assume: bool) -> tuple[Bill, bool]:
     bill = Bill(plan.currency)
-    seeker = _Seeker(plan, usage, assume=assume)
+    seeker = Seeker(plan, usage, assume=assume)
     tally = _Tally()
     for parts in _cut(plan, usage, seeker) if split else ([p] for p in usage.periods):
         moments = [part.start for part in parts] if len(parts) > 1 and parts[0].gap else []
@@ -196,7 +196,7 @@ def _price(plan: Plan, usage: Usage, *, split: bool, assume: bool) -> tuple[Bill
     return bill, seeker.unknown
 
 
-class _Seeker:
+class Seeker:
     """Finds the component of each dimension at an instant; keeps the energy used so far."""
 
     def __init__(self, plan: Plan, usage: Usage, *, assume: bool) -> None:
@@ -355,7 +355,7 @@ def _every_clock(plan: Plan, usage: Usage) -> list[dt.datetime]:
     ]
 
 
-def _cut(plan: Plan, usage: Usage, seeker: _Seeker) -> Iterator[list[Period]]:
+def _cut(plan: Plan, usage: Usage, seeker: Seeker) -> Iterator[list[Period]]:
     """The parts of each period, cut wherever a restriction can begin or cease to match."""
     edges = _edges(plan, usage, seeker)
     thresholds = sorted(
@@ -385,7 +385,7 @@ def _passes(thresholds: list[Number], used: Number, after: Number) -> bool:
     return at < len(thresholds) and thresholds[at] < after
 
 
-def _edges(plan: Plan, usage: Usage, seeker: _Seeker) -> list[dt.datetime]:
+def _edges(plan: Plan, usage: Usage, seeker: Seeker) -> list[dt.datetime]:
     """Every instant (UTC) at which the clock, the calendar or the duration can change a price."""
     if not usage.periods:
         return []

@@ -98,8 +98,13 @@ def _promised(
     if payment is not None and payment.tariff_snapshot.get("ocpi"):
         known = Tariff.objects.filter(pk=payment.tariff_snapshot.get("id")).first()
         return (known.pk if known else None), payment.tariff_snapshot
-    found = snapshot_for(session.station, session.started_at)
+    found = snapshot_for(session.station, session.started_at, driver_of(session))
     return (None, None) if found is None else (found[0].pk, found[1])
+
+
+def driver_of(session: Session) -> int | None:
+    """The id of the driver whose token it is, where one is known."""
+    return session.token.user_id if session.token is not None else None
 
 
 def settle(session_id: int) -> Charge | None:
@@ -365,7 +370,9 @@ def resume(charge: Charge, *, tariff: Tariff | None = None) -> Charge:
     changes: dict[str, Any] = {}
     session = charge.session
     if tariff is None and charge.tariff_snapshot is None:
-        tariff = Tariff.objects.all().in_force(session.station, session.started_at)
+        tariff = Tariff.objects.all().in_force(
+            session.station, session.started_at, driver_of(session)
+        )
     if tariff is not None:
         Tariff.objects.filter(pk=tariff.pk, first_used_at__isnull=True).update(
             first_used_at=timezone.now()

@@ -13,7 +13,7 @@ from django.utils.text import slugify
 from stations import journal
 from stations.models import Site, Station
 
-from .models import Tariff, TariffAssignment
+from .models import DriverGroup, Tariff, TariffAssignment
 from .models.tariffs import canonical
 from .ocpi import OcpiError, read_tariff
 
@@ -60,14 +60,16 @@ def title_of(ocpi: dict[str, Any]) -> str:
     return f"Tariff {ocpi.get('id', '')}".strip()
 
 
-def assign(key: str, target: Station | Site | None) -> TariffAssignment:
-    """Make the tariff `key` the one of a station, a site, or (None) of everything else."""
+def assign(key: str, target: Station | Site | DriverGroup | None) -> TariffAssignment:
+    """Make the tariff `key` the one of a station, a site, a group, or (None) of everything else."""
     with transaction.atomic():
         rows, given = TariffAssignment.objects, {"key": key}
         if isinstance(target, Station):
             row, _ = rows.update_or_create(station=target, defaults=given)
         elif isinstance(target, Site):
             row, _ = rows.update_or_create(site=target, defaults=given)
+        elif isinstance(target, DriverGroup):
+            row, _ = rows.update_or_create(group=target, defaults=given)
         else:
             row, _ = rows.update_or_create(is_default=True, defaults=given)
         journal.record("tariff.assigned", target or "", key=key)
@@ -79,14 +81,19 @@ def zone_of(station: Station) -> str:
     return station.site.time_zone if station.site is not None else "UTC"
 
 
-def in_force_at(stations: Iterable[Station], at: dt.datetime) -> dict[int, Tariff]:
-    """Return the tariff in force at `at` by station id, as `in_force` decides: two queries."""
+def in_force_at(
+    stations: Iterable[Station], at: dt.datetime, driver_id: int | None = None
+) -> dict[int, Tariff]:
+    """Return the tariff in force at `at` by station id, as `in_force` decides: a few queries."""
     assigned = list(TariffAssignment.objects.all())
     by_station: dict[int | None, str] = {
         row.station_id: row.key for row in assigned if row.station_id
     }
     by_site: dict[int | None, str] = {row.site_id: row.key for row in assigned if row.site_id}
     default = next((row.key for row in assigned if row.is_default), None)
+    mine = TariffAssignment.objects.filter(group__drivers=driver_id).order_by("group_id")
+    if driver_id is not None and (own := mine.first()) is not None:
+        default = own.key
     newest: dict[str, Tariff] = {}
     for tariff in Tariff.objects.all().valid_at(at).order_by("version"):
         newest[tariff.key] = tariff
@@ -98,9 +105,14 @@ def in_force_at(stations: Iterable[Station], at: dt.datetime) -> dict[int, Tarif
     return found
 
 
-def snapshot_for(station: Station, at: dt.datetime) -> tuple[Tariff, dict[str, Any]] | None:
-    """The tariff in force on `station` at `at` with its frozen copy, and mark it used; or None."""
-    tariff = Tariff.objects.all().in_force(station, at)
+def snapshot_for(
+    station: Station, at: dt.datetime, driver_id: int | None = None
+) -> tuple[Tariff, dict[str, Any]] | None:
+    """The tariff in force on `station` at `at` with its frozen copy, and mark it used; or None.
+
+    `driver_id`: the driver, where known, whose group may have a tariff of its own.
+    """
+    tariff = Tariff.objects.all().in_force(station, at, driver_id)
     if tariff is None:
         return None
     if tariff.first_used_at is None:

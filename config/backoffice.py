@@ -61,6 +61,7 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
         (
             (_("Tariffs"), "sell", "billing.tariff", ""),
             (_("Tariff assignments"), "assignment", "billing.tariffassignment", ""),
+            (_("Driver groups"), "groups", "billing.drivergroup", ""),
             (_("Charges"), "receipt", "billing.charge", ""),
             (_("Payments"), "credit_card", "billing.payment", ""),
             (_("Documents"), "description", "billing.invoice", ""),

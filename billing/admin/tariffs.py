@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.db.models import OuterRef, Subquery
-from django.http import HttpRequest
-from django.urls import reverse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -31,8 +32,9 @@ from unfold.widgets import (
 )
 
 from billing import tariffs, words
-from billing.models import Tariff, TariffAssignment
-from billing.ocpi import OcpiError, read_tariff
+from billing.admin import desk
+from billing.models import DriverGroup, Tariff, TariffAssignment
+from billing.ocpi import OcpiError, as_version, read_tariff
 from billing.periods import Period, Usage
 from billing.pricing import Plan, price
 from stations.admin.base import StaffAdmin, chip, described, moment
@@ -72,6 +74,11 @@ class TariffForm(forms.ModelForm):  # type: ignore[type-arg]
     includes_vat = forms.BooleanField(
         required=False, initial=True, widget=UnfoldBooleanSwitchWidget
     )
+    file = forms.FileField(
+        label=gettext_lazy("From a file"),
+        required=False,
+        help_text=gettext_lazy("An OCPI 2.3.0 or 2.2.1 tariff object as JSON."),
+    )
     ocpi = forms.JSONField(
         label=gettext_lazy("OCPI tariff"),
         required=False,
@@ -110,7 +117,11 @@ class TariffForm(forms.ModelForm):  # type: ignore[type-arg]
         given: dict[str, Any] = super().clean() or {}
         if "ocpi" not in self.fields or "ocpi" in self.errors:
             return given
-        ocpi = given.get("ocpi") or self._built(given)
+        try:
+            ocpi = _loaded(given.get("file")) or given.get("ocpi") or self._built(given)
+        except ValueError:
+            self.add_error("file", _("This file is not JSON."))
+            return given
         if not ocpi:
             raise ValidationError(_("Give at least one price, or an OCPI tariff object."))
         if isinstance(ocpi, dict):
@@ -157,6 +168,11 @@ class TariffForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
 
+def _loaded(file: Any) -> Any:
+    """The object in an uploaded file; raises ValueError."""
+    return None if file is None else json.loads(file.read(1_000_000).decode("utf-8-sig"))
+
+
 @admin.register(Tariff)
 class TariffAdmin(StaffAdmin):
     """Tariff versions. A version that priced a session is frozen; a change is a new version."""
@@ -168,7 +184,7 @@ class TariffAdmin(StaffAdmin):
     search_fields = ("name", "key")
     export_fields = ("key", "version", "name", "currency", "valid_from", "valid_until")
     ordering = ("key", "-version")
-    readonly_fields = ("prices", "examples", "key", "version", "used", "digest")
+    readonly_fields = ("prices", "examples", "remarks", "desk", "key", "version", "used", "digest")
 
     @described(gettext_lazy("tariff"), order="name")
     def title(self, tariff: Tariff) -> str:
@@ -217,6 +233,72 @@ class TariffAdmin(StaffAdmin):
             format_html_join("", "<li>{}: <b>{}</b></li>", (example(plan, *s) for s in SAMPLES)),
         )
 
+    @described(gettext_lazy("Worth a look"))
+    def remarks(self, tariff: Tariff) -> SafeString:
+        """What `billing.lint` finds, for the places that use the tariff."""
+        if not tariff.ocpi:
+            return SafeString("–")
+        found = desk.remarks(tariff)
+        if not found:
+            return chip(_("nothing odd"), "green")
+        return format_html(
+            '<ul class="stack">{}</ul>',
+            format_html_join(
+                "",
+                "<li>{} {}{}</li>",
+                (
+                    (
+                        chip(one.level, desk.TONES[one.level]),
+                        "" if one.element is None else f"[{one.element}] ",
+                        one.text,
+                    )
+                    for one in found
+                ),
+            ),
+        )
+
+    @described(gettext_lazy("Try and hand on"))
+    def desk(self, tariff: Tariff) -> SafeString:
+        """Simulation and OCPI files."""
+        if not tariff.pk:
+            return SafeString("–")
+        links = [
+            (reverse("admin:billing_tariff_simulate", args=[tariff.pk]), _("Past sessions")),
+            (reverse("admin:billing_tariff_ocpi", args=[tariff.pk, "2.3.0"]), "OCPI 2.3.0"),
+            (reverse("admin:billing_tariff_ocpi", args=[tariff.pk, "2.2.1"]), "OCPI 2.2.1"),
+        ]
+        return format_html_join(" ", '<a class="tool keep-word" href="{}">{}</a>', links)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Simulation and export."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/simulate/", wrap(self.simulate_view), name="billing_tariff_simulate"),
+            path("<int:pk>/ocpi/<str:version>/", wrap(self.ocpi_view), name="billing_tariff_ocpi"),
+            *super().get_urls(),
+        ]
+
+    def simulate_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What past sessions would have cost with this tariff."""
+        user: Any = request.user
+        if not (self.has_view_permission(request) and user.has_perm("billing.view_charge")):
+            raise PermissionDenied
+        tariff = get_object_or_404(Tariff, pk=pk)
+        context = self.admin_site.each_context(request) | desk.simulated(tariff, request.GET)
+        context |= {"opts": self.opts, "title": str(tariff), "tariff": tariff}
+        return render(request, "admin/billing/tariff/simulation.html", context)
+
+    def ocpi_view(self, request: HttpRequest, pk: int, version: str) -> HttpResponse:
+        """The tariff as an OCPI object in a file."""
+        if not self.has_view_permission(request) or version not in ("2.3.0", "2.2.1"):
+            raise PermissionDenied
+        tariff = get_object_or_404(Tariff, pk=pk)
+        text = json.dumps(as_version(tariff.ocpi, version), indent=2, ensure_ascii=False)
+        answer = HttpResponse(text, content_type="application/json")
+        name = f"{tariff.key}-v{tariff.version}-ocpi-{version}.json"
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        return answer
+
     @described(gettext_lazy("SHA-256"))
     def digest(self, tariff: Tariff) -> SafeString:
         """What a driver was shown can be proved by this."""
@@ -229,10 +311,10 @@ class TariffAdmin(StaffAdmin):
             return (
                 (None, {"fields": ("name", ("valid_from", "valid_until"))}),
                 (_("Prices"), {"fields": simple}),
-                (_("Or as OCPI"), {"fields": ("ocpi",), "classes": ("collapse",)}),
+                (_("Or as OCPI"), {"fields": ("file", "ocpi"), "classes": ("collapse",)}),
             )
         return (
-            (None, {"fields": ("prices", "examples")}),
+            (None, {"fields": ("prices", "examples", "remarks", "desk")}),
             (_("Version"), {"fields": ("name", ("key", "version"), ("valid_from", "valid_until"))}),
             ("OCPI", {"fields": ("ocpi", "digest", "used")}),
         )
@@ -306,13 +388,13 @@ def example(plan: Plan, wh: int, minutes: int, parked: int) -> tuple[str, str]:
 
 
 class AssignmentForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A tariff, by its key, for one station, one site, or everything else."""
+    """A tariff, by its key, for one station, one site, a driver group, or everything else."""
 
     key = forms.ChoiceField(label=gettext_lazy("Tariff"), widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = TariffAssignment
-        fields = ("key", "station", "site", "is_default")
+        fields = ("key", "station", "site", "group", "is_default")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -324,18 +406,18 @@ class AssignmentForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(TariffAssignment)
 class TariffAssignmentAdmin(StaffAdmin):
-    """Which tariff applies where: the station's own, else its site's, else the default."""
+    """Which tariff applies: the station's own, its site's, the driver group's, the default."""
 
     form = AssignmentForm
     list_display = ("target", "tariff", "in_words")
-    list_select_related = ("station", "site")
+    list_select_related = ("station", "site", "group")
     search_fields = ("key", "station__identity", "site__name")
     autocomplete_fields = ()
 
     @described(gettext_lazy("where"))
     def target(self, row: TariffAssignment) -> str:
         """Station, site or default."""
-        return str(row.station or row.site or _("Everywhere else"))
+        return str(row.station or row.site or row.group or _("Everywhere else"))
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """With the version in force now, in the same query."""
@@ -366,3 +448,29 @@ class TariffAssignmentAdmin(StaffAdmin):
         if not row.now_ocpi:
             return chip(_("no version is valid now"), "red")
         return "; ".join(words.describe(row.now_ocpi)[:2])
+
+
+@admin.register(DriverGroup)
+class DriverGroupAdmin(StaffAdmin):
+    """Drivers who share a tariff; assign it under tariff assignments."""
+
+    list_display = ("name", "members", "tariff")
+    search_fields = ("name", "drivers__email")
+    filter_horizontal = ("drivers",)
+    autocomplete_fields = ()
+    list_select_related = ("tariff_assignment",)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With the number of drivers."""
+        return super().get_queryset(request).annotate(number=Count("drivers"))
+
+    @described(gettext_lazy("drivers"), order="number")
+    def members(self, group: Any) -> SafeString:
+        """How many."""
+        return format_html('<span class="num">{}</span>', group.number)
+
+    @described(gettext_lazy("tariff"))
+    def tariff(self, group: DriverGroup) -> str:
+        """The key of its tariff."""
+        row = getattr(group, "tariff_assignment", None)
+        return row.key if row is not None else "–"

@@ -5,13 +5,14 @@ from .dunning import BankReceipt, DunningStep, Reminder
 from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
 from .ledger import Account, Entry, Movement, Posting
 from .payments import Payment, PaymentTransition, ProviderEvent, Refund
-from .tariffs import Tariff, TariffAssignment
+from .tariffs import DriverGroup, Tariff, TariffAssignment
 
 __all__ = [
     "Account",
     "BankReceipt",
     "Charge",
     "CostCentre",
+    "DriverGroup",
     "DunningStep",
     "Entry",
     "HouseAccount",

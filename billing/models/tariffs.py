@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -34,10 +35,13 @@ class TariffQuerySet(models.QuerySet["Tariff"]):
             Q(valid_until__isnull=True) | Q(valid_until__gt=at)
         )
 
-    def in_force(self, station: Station, at: dt.datetime) -> Tariff | None:
+    def in_force(
+        self, station: Station, at: dt.datetime, driver_id: int | None = None
+    ) -> Tariff | None:
         """The version a session beginning at `at` on `station` is priced with.
 
-        Precedence: the station's own assignment, its site's, the default. An assignment whose
+        Precedence: the station's own assignment, its site's, the one of the driver's group, the
+        default. A driver in several groups has the one added first. An assignment whose
         tariff has no version valid at `at` does not fall through to a wider one: a hole in the
         validity must be seen, not papered over with another price.
         """
@@ -46,11 +50,18 @@ class TariffQuerySet(models.QuerySet["Tariff"]):
                 Q(station=station)
                 | Q(site=station.site_id, site__isnull=False)
                 | Q(is_default=True)
+                | Q(group__drivers=driver_id, group__isnull=False)
+            ).distinct()
+            if driver_id is not None
+            else TariffAssignment.objects.filter(
+                Q(station=station)
+                | Q(site=station.site_id, site__isnull=False)
+                | Q(is_default=True)
             )
         )
         if not assigned:
             return None
-        nearest = min(assigned, key=lambda row: row.rank)
+        nearest = min(assigned, key=lambda row: (row.rank, row.group_id or 0))
         return self.valid_at(at).filter(key=nearest.key).order_by("-version").first()
 
 
@@ -123,8 +134,28 @@ class Tariff(models.Model):
         }
 
 
+class DriverGroup(models.Model):
+    """Drivers who share a tariff: employees, tenants, members."""
+
+    name = models.CharField(_("name"), max_length=120, unique=True)
+    drivers = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="driver_groups",
+        verbose_name=_("drivers"),
+    )
+
+    class Meta:
+        verbose_name = _("driver group")
+        verbose_name_plural = _("driver groups")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class TariffAssignment(models.Model):
-    """A tariff, by its key, for exactly one of: a station, a site, everything else."""
+    """A tariff, by its key, for exactly one of: a station, a site, a group, everything else."""
 
     key = models.SlugField(_("tariff key"), max_length=64)
     station = models.OneToOneField(
@@ -143,6 +174,14 @@ class TariffAssignment(models.Model):
         related_name="tariff_assignment",
         verbose_name=_("site"),
     )
+    group = models.OneToOneField(
+        DriverGroup,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="tariff_assignment",
+        verbose_name=_("driver group"),
+    )
     is_default = models.BooleanField(_("default"), default=False)
 
     class Meta:
@@ -151,12 +190,15 @@ class TariffAssignment(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=(
-                    Q(station__isnull=False, site__isnull=True, is_default=False)
-                    | Q(station__isnull=True, site__isnull=False, is_default=False)
-                    | Q(station__isnull=True, site__isnull=True, is_default=True)
+                    Q(station__isnull=False, site=None, group=None, is_default=False)
+                    | Q(station=None, site__isnull=False, group=None, is_default=False)
+                    | Q(station=None, site=None, group__isnull=False, is_default=False)
+                    | Q(station=None, site=None, group=None, is_default=True)
                 ),
                 name="tariff_assignment_has_one_target",
-                violation_error_message=_("Choose exactly one of station, site and default."),
+                violation_error_message=_(
+                    "Choose exactly one of station, site, driver group and default."
+                ),
             ),
             models.UniqueConstraint(
                 fields=["is_default"],
@@ -167,15 +209,17 @@ class TariffAssignment(models.Model):
         ]
 
     def __str__(self) -> str:
-        target = self.station or self.site or _("default")
+        target = self.station or self.site or self.group or _("default")
         return f"{self.key} → {target}"
 
     @property
     def rank(self) -> int:
-        """Precedence, smallest first: station, site, default."""
+        """Precedence, smallest first: station, site, driver group, default."""
         if self.station_id is not None:
             return 0
-        return 1 if self.site_id is not None else 2
+        if self.site_id is not None:
+            return 1
+        return 2 if self.group_id is not None else 3
 
     def clean(self) -> None:
         """A key that names no tariff would leave sessions unpriced: refuse it here."""

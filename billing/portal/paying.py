@@ -63,7 +63,7 @@ def connector(request: HttpRequest, code: str) -> HttpResponse:
     mine = _own_payment(request, row)
     if mine and mine[0].state in RESUMED and "X-Refresh" not in request.headers:
         return redirect("portal-live", token=mine[1])
-    return render(request, "portal/connector.html", _connector_page(row))
+    return render(request, "portal/connector.html", _connector_page(row, request.user.pk))
 
 
 def _connector(code: str) -> Connector:
@@ -82,9 +82,9 @@ def _own_payment(request: HttpRequest, row: Connector) -> tuple[Payment, str] | 
     return payment, token
 
 
-def _connector_page(row: Connector) -> dict[str, Any]:
+def _connector_page(row: Connector, driver_id: int | None) -> dict[str, Any]:
     """Return what the page shows; `why_not` says why nobody can start here now."""
-    tariff, block, example = _price_of(row)
+    tariff, block, example = _price_of(row, driver_id)
     state = condition.before_you(row)
     why_not = "" if state.ready else state.text
     if not row.station.public:
@@ -117,10 +117,12 @@ def _connector_page(row: Connector) -> dict[str, Any]:
     }
 
 
-def _price_of(row: Connector) -> tuple[Tariff | None, PriceTable | None, Example | None]:
+def _price_of(
+    row: Connector, driver_id: int | None
+) -> tuple[Tariff | None, PriceTable | None, Example | None]:
     """Return the tariff in force, its words, and what an example at this connector costs."""
     now = timezone.now()
-    tariff = Tariff.objects.all().in_force(row.station, now)
+    tariff = Tariff.objects.all().in_force(row.station, now, driver_id)
     if tariff is None:
         return None, None, None
     try:
@@ -137,7 +139,7 @@ def _price_of(row: Connector) -> tuple[Tariff | None, PriceTable | None, Example
 def pay(request: HttpRequest, code: str) -> HttpResponse:
     """Make the reservation; answers {client_secret, return_url} or {error} with its status."""
     row = _connector(code)
-    page = _connector_page(row)
+    page = _connector_page(row, request.user.pk)
     tariff: Tariff | None = page["tariff"]
     if page["why_not"] or tariff is None:
         return _refuse(page["why_not"], 409)
@@ -153,7 +155,7 @@ def pay(request: HttpRequest, code: str) -> HttpResponse:
     if limits.exhausted(request):
         return _refuse(_("Too many attempts. Please wait ten minutes."), 429)
     limits.count(request)
-    snapshot = tariffs.snapshot_for(row.station, timezone.now())
+    snapshot = tariffs.snapshot_for(row.station, timezone.now(), request.user.pk)
     driver = request.user if request.user.is_authenticated else None
     try:
         begun = payments.begin(
