@@ -19,7 +19,7 @@ from monitoring.models import Session
 from monitoring.models.health import Severity
 from stations import journal
 
-from . import ledger, statements
+from . import ledger, statements, wallet
 from .models import Charge, Entry, Invoice, Movement, Posting
 from .models.charges import ChargeState
 from .models.payments import PaymentState
@@ -65,7 +65,14 @@ def run(now: dt.datetime | None = None) -> list[Finding]:
 def check(now: dt.datetime | None = None) -> list[Finding]:
     """Every finding, in the order of their weight."""
     now = now or timezone.now()
-    return [*unbalanced(), *completeness(now), *unbooked(), *open_payments(now), *unmatched()]
+    return [
+        *unbalanced(),
+        *completeness(now),
+        *unbooked(),
+        *open_payments(now),
+        *wallets(),
+        *unmatched(),
+    ]
 
 
 def unbalanced() -> list[Finding]:
@@ -139,6 +146,12 @@ def open_payments(now: dt.datetime) -> list[Finding]:
             text = f"Documents less money are {balance}, and nothing is under way."
             found.append(Finding("open", f"payment-{charge.payment_id}", text))
     return found[:LIMIT]
+
+
+def wallets() -> list[Finding]:
+    """Prepaid balances that are not what the ledger says."""
+    text = "The balance is not what the ledger says."
+    return [Finding("wallet", f"wallet-{one.pk}", text) for one in wallet.differences()]
 
 
 def unmatched() -> list[Finding]:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from stations import journal
 
-from . import fairness, invoicing, ledger, refunds
+from . import fairness, invoicing, ledger, refunds, wallet
 from .invoicing import issue, sums_of
 from .models import Charge, Entry, Invoice, Refund, Series
 from .models.invoices import DocumentKind
@@ -174,7 +174,10 @@ def give_back(charge: Charge, reason: str) -> None:
     The receivable of a card payment is its own account: below zero, we owe that much. Refunds under
     way count as given. Called again it finds nothing to do.
     """
+    charge.refresh_from_db()
     payment = charge.payment
+    if payment is None:
+        wallet.put_back(charge)
     if payment is None or not charge.paid_minor:
         return
     given = payment.refunds.filter(state__in=refunds.GIVEN)

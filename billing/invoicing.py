@@ -296,6 +296,8 @@ def country_of(session: Session, seller: Seller) -> str:
 
 def _payment_content(charge: Charge) -> dict[str, Any] | None:
     payment = charge.payment
+    if payment is None and charge.paid_minor:
+        return {"provider": "wallet", "ref": None, "paid_minor": charge.paid_minor}
     if payment is None or not charge.paid_minor:
         return None
     return {

@@ -26,7 +26,7 @@ from monitoring.models import Session
 from stations import journal, live
 from stations.models import Token, User
 
-from . import corrections, fairness, invoicing, ledger, payments, start
+from . import corrections, fairness, invoicing, ledger, payments, start, wallet
 from .models import Charge, HouseAccount, Payment, Seller, Tariff
 from .models.charges import ChargeState, HoldReason
 from .money import money
@@ -343,6 +343,11 @@ def _invoice(charge: Charge) -> None:
     """paid or unpaid → invoiced. House accounts wait for their month."""
     if charge.state == S.UNPAID and charge.house_account_id is not None:
         return
+    if charge.state == S.UNPAID and charge.driver_id is not None:
+        with transaction.atomic():
+            moved = {"paid_minor": charge.gross_minor or 0}
+            if wallet.pay(charge) and not _move(charge, S.PAID, **moved):
+                transaction.set_rollback(True)  # somebody else was faster with this charge
     if not Seller.objects.filter(is_default=True).exists():
         if cache.add("no-seller", 1, NO_SELLER_EVERY_S):  # said once in a while, not per charge
             log.error("Charges wait: add a seller before invoices can be issued.")

@@ -66,6 +66,8 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("Payments"), "credit_card", "billing.payment", ""),
             (_("Documents"), "description", "billing.invoice", ""),
             (_("House accounts"), "account_balance", "billing.houseaccount", ""),
+            (_("Wallets"), "wallet", "billing.wallet", ""),
+            (_("Vouchers"), "redeem", "billing.voucher", ""),
             (_("Sellers"), "storefront", "billing.seller", ""),
             (_("Mails"), "mail", "billing.mail", ""),
             (_("Number series"), "tag", "billing.series", ""),

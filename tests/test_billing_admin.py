@@ -40,7 +40,7 @@ def text(client: Client, name: str, *args: object) -> str:
 
 MODELS = (
     "tariff", "tariffassignment", "charge", "invoice", "seller", "series", "mail",
-    "houseaccount", "entry", "account", "posting", "movement", "drivergroup",
+    "houseaccount", "entry", "account", "posting", "movement", "drivergroup", "wallet", "voucher",
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """The back office's pages of billing."""
 
-from . import charges, invoices, ledger, payments, tariffs, telling
+from . import charges, invoices, ledger, payments, tariffs, telling, wallets
 
-__all__ = ["charges", "invoices", "ledger", "payments", "tariffs", "telling"]
+__all__ = ["charges", "invoices", "ledger", "payments", "tariffs", "telling", "wallets"]

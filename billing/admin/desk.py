@@ -42,7 +42,8 @@ def remarks(tariff: Tariff) -> list[Remark]:
 
 def simulated(tariff: Tariff, asked: QueryDict) -> dict[str, Any]:
     """The page of one simulation: `days` back, all sessions or those of this tariff (`own`)."""
-    days = min(int(asked["days"]), 365) if asked.get("days", "").isdigit() else DAYS
+    given = str(asked.get("days", ""))
+    days = min(int(given), 365) if given.isdigit() else DAYS
     own = asked.get("own") == "1"
     charges = simulation.past(days, tariff.key if own else "")
     result = simulation.would_have_cost(read_tariff(tariff.ocpi, strict=False), charges)

@@ -6,6 +6,7 @@ from .invoices import Invoice, InvoiceFile, Mail, Seller, Series
 from .ledger import Account, Entry, Movement, Posting
 from .payments import Payment, PaymentTransition, ProviderEvent, Refund
 from .tariffs import DriverGroup, Tariff, TariffAssignment
+from .wallets import Voucher, Wallet
 
 __all__ = [
     "Account",
@@ -31,4 +32,6 @@ __all__ = [
     "Series",
     "Tariff",
     "TariffAssignment",
+    "Voucher",
+    "Wallet",
 ]

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.cache import cache
 from django.db.models import Q, QuerySet
 from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
 )
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from billing import corrections, documents, files
-from billing.models import Charge, Invoice, Payment
+from billing import corrections, documents, files, wallet
+from billing.models import Charge, Invoice, Payment, Wallet
 from billing.portal import links
 from billing.portal.guard import portal_page
-from billing.portal.prices import duration_text
+from billing.portal.prices import duration_text, money_text
 from billing.portal.stages import stage_of
 from monitoring.models import Session
+from stations.models import User
+
+TRIES = 10  # wrong codes an hour
 
 
 def paid_by(token: str) -> Payment:
@@ -136,8 +143,35 @@ def account(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "portal/account.html",
-        {"sessions": sessions, "tokens": user.tokens.exclude(type="Central")},  # type: ignore[union-attr]
+        {
+            "sessions": sessions,
+            "tokens": user.tokens.exclude(type="Central"),  # type: ignore[union-attr]
+            "balances": [
+                money_text(one.balance_minor, one.currency)
+                for one in Wallet.objects.filter(driver=user.pk)
+            ],
+        },
     )
+
+
+@login_required
+@require_POST
+@portal_page()
+def redeem(request: HttpRequest) -> HttpResponse:
+    """Add a voucher to the driver's balance; a few tries an hour, codes are not for guessing."""
+    key = f"redeem:{request.user.pk}"
+    cache.add(key, 0, 3600)
+    if cache.incr(key) > TRIES:
+        messages.error(request, _("Too many tries. Try again in an hour."))
+        return redirect("portal-account")
+    try:
+        voucher = wallet.redeem(cast("User", request.user), request.POST.get("code", ""))
+    except wallet.NotPossible as error:
+        messages.error(request, str(error))
+    else:
+        added = money_text(voucher.amount_minor, voucher.currency)
+        messages.success(request, _("%(amount)s added to your balance.") % {"amount": added})
+    return redirect("portal-account")
 
 
 @login_required

@@ -32,6 +32,7 @@ urlpatterns = [
     path("r/<str:token>/explained", explained.receipt, name="portal-receipt-explained"),
     path("account/sessions/<int:pk>", explained.account, name="portal-account-explained"),
     path("account/", receipts.account, name="portal-account"),
+    path("account/redeem", receipts.redeem, name="portal-redeem"),
     path("account/invoices/<str:number>.pdf", receipts.account_pdf, name="portal-account-pdf"),
     path("account/", include("allauth.urls")),
     path("language/", set_language, name="set_language"),
