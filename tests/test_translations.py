@@ -20,7 +20,9 @@ from tests import make, paying
 ROOT = Path(settings.BASE_DIR)
 CATALOGUES = ("billing", "templates")
 LANGUAGES = [code for code, _name in settings.LANGUAGES if code != "en"]
-STAFF_ONLY = {"alarms.py", "apps.py", "books.py", "lint.py", "refunds.py", "views.py"}  # of billing/, as in the Makefile
+STAFF_ONLY = {
+    *("alarms.py", "apps.py", "books.py", "lint.py", "refunds.py", "views.py"),
+}  # of billing/, as in the Makefile
 PLACEHOLDER = re.compile(r"%\(\w+\)[\d#+-]*\w|%%|</?b>")
 QUOTED = re.compile(r"""\b(?:n?gettext|_)\(u?('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 MARKS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext"}
