@@ -180,9 +180,17 @@ def _running() -> QuerySet[Command]:
     )
 
 
+def _orders(pk: int) -> QuerySet[Command]:
+    """Return the messages of ours to this station; one taken back tells nobody that it ended."""
+    orders = Command.objects.filter(station=pk, name=SEND, subject=f"locallist-{pk}")
+    return orders.exclude(status=Command.Status.CANCELED)
+
+
 def _send_next(pk: int, wanted: Held, left_out: int, chunk: int) -> bool:
     with transaction.atomic():
         row = LocalList.objects.select_for_update().select_related("station").get(pk=pk)
+        if _orders(pk).filter(pk__gt=row.taken).exists():
+            return False  # under way, or ended and not yet taken into account
         message = following(wanted, row.held, row.version, chunk)
         if message is None:
             row.digest, row.entries, row.left_out = digest(wanted), len(wanted), left_out
@@ -209,7 +217,7 @@ def _send_next(pk: int, wanted: Held, left_out: int, chunk: int) -> bool:
 def answered(command: Command) -> None:
     """Take what became of a message of ours into account; send the next at once where it went well.
 
-    Idempotent: an answer that is known already (its version is not the next one) changes nothing.
+    Idempotent: an answer that was taken already changes nothing.
     """
     with transaction.atomic():
         row = LocalList.objects.select_for_update().filter(pk=command.station_id).first()
@@ -218,9 +226,9 @@ def answered(command: Command) -> None:
         now = timezone.now()
         if command.name == ASK:
             _told_version(row, command)
+        elif command.pk <= row.taken:
+            return
         elif command.status == Command.Status.ACCEPTED:
-            if command.args["version"] != (row.version or 0) + 1:
-                return
             held: Held = {} if command.args.get("full") else dict(row.held)
             for one in command.args.get("tokens", ()):
                 if "info" in one:
@@ -237,6 +245,8 @@ def answered(command: Command) -> None:
                     "station.list_refused", f"station-{row.pk}", station_id=row.pk,
                     error=row.error,
                 )  # fmt: skip
+        if command.name == SEND:
+            row.taken = command.pk
         row.save()
     sync(LocalList.objects.filter(pk=command.station_id))
 
@@ -247,9 +257,8 @@ def _told_version(row: LocalList, command: Command) -> None:
     told = answer.get("listVersion", answer.get("versionNumber"))
     if command.status != Command.Status.ACCEPTED or told == row.version:
         return
-    sent = Command.objects.filter(station=row.pk, name=SEND).order_by("-pk").first()
-    if sent is None or sent.status != Command.Status.ACCEPTED or sent.args["version"] != told:
-        _doubt(row)  # else: it is ours, and its acceptance is about to be taken into account
+    if not _orders(row.pk).filter(pk__gt=row.taken).exists():  # else its answer says more
+        _doubt(row)
 
 
 def _doubt(row: LocalList) -> None:

@@ -210,6 +210,20 @@ def test_an_answer_taken_twice_changes_nothing() -> None:
 
 
 @pytest.mark.django_db
+def test_nothing_more_is_sent_before_an_answer_is_taken_into_account() -> None:
+    """The charger has answered, our reaction has not run yet: the next would be the same again."""
+    station = make.station(connected=True)
+    make.token()
+    LocalList.objects.create(station=station)
+    locallist.tick()
+    Command.objects.update(status=Command.Status.ACCEPTED)
+    assert locallist.tick() == 0
+    locallist.answered(Command.objects.get())
+    assert LocalList.objects.get().synced_at is not None
+    assert Command.objects.count() == 1
+
+
+@pytest.mark.django_db
 def test_staff_see_how_far_a_list_is_and_send_it_again(client: Any) -> None:
     station = make.station(identity="CP1")
     LocalList.objects.create(

@@ -35,6 +35,9 @@ class LocalList(models.Model):
     )
     synced_at = models.DateTimeField(_("complete since"), null=True, editable=False)
     error = models.CharField(_("last refusal"), max_length=200, blank=True, editable=False)
+    taken = models.BigIntegerField(  # the newest order whose end is taken into account
+        default=0, editable=False
+    )
     retry_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
