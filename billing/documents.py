@@ -161,12 +161,36 @@ class Words:
             if None in registers
             else [self.number(str(Decimal(mwh) / 1_000_000)) + " kWh" for mwh in registers],
             "doubts": [said for code in session.get("doubts", ()) if (said := sentence(code))],
+            "verdicts": [self.verdict(found) for found in session.get("signed", [])],
             "source": {
                 "signed": _("signed meter readings"),
                 "registers": _("meter readings at start and end"),
                 "provisional": _("last plausible meter reading"),
             }.get(session["energy_source"], ""),
         }
+
+    def verdict(self, found: dict[str, Any]) -> str:
+        """A signed record in a sentence; verified only against the meter's known key."""
+        if found["verdict"] == "valid":
+            said = (
+                _("signature verified")
+                if found["pinned"]
+                else _("signature intact, key not confirmed")
+            )
+        elif found["verdict"] == "invalid":
+            said = _("signature does not verify")
+        else:
+            said = _("not verified here, use the S.A.F.E. transparency software")
+        rows = [
+            f"{row['at']} {row['value']}\u00a0{row['unit']}"
+            for row in found["readings"]
+            if row["value"]
+        ]
+        shown = rows if len(rows) < 3 else [rows[0], rows[-1]]
+        where = " ".join(filter(None, [found["format"], found["meter"], found["pagination"]]))
+        key = found["key_sha256"][:16]
+        parts = [where, *shown, f"{_('key')} {key}" if key else "", said]
+        return " · ".join(filter(None, parts))
 
     def line(self, line: dict[str, Any], session: dict[str, Any]) -> dict[str, Any]:
         """A line in words: what, how much, at what price."""

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from django.http import HttpResponse
 
+from monitoring import signed
+from monitoring.models import Session
+
 from . import documents, einvoice, pdf
 from .models import Invoice, InvoiceFile
 
@@ -62,5 +65,20 @@ def _render(invoice: Invoice) -> bytes:
         invoice.issued_at,
         "Alternative",
     )
+    carried = [structured]
+    records = _signed(invoice)
+    if records:
+        content = signed.transparency_xml(records)
+        what = "Signed meter readings (S.A.F.E. transparency software)"
+        carried.append(
+            pdf.carried("signed-readings.xml", content, what, invoice.issued_at, "Supplement")
+        )
     css = documents.CSS.read_text(encoding="utf-8")
-    return pdf.render_apart(documents.html_of(invoice), css, [structured], einvoice.xmp())
+    return pdf.render_apart(documents.html_of(invoice), css, carried, einvoice.xmp())
+
+
+def _signed(invoice: Invoice) -> list[signed.Checked]:
+    """The signed records the document speaks of, as they were sent."""
+    named = [s["id"] for s in invoice.snapshot["sessions"] if s.get("signed")]
+    sessions = Session.objects.filter(pk__in=named).order_by("pk")
+    return [found for session in sessions for found in signed.checked_of(session)]

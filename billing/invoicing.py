@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from monitoring import signed
 from monitoring.models import Session
 from stations import journal, live
 
@@ -179,7 +180,23 @@ def session_content(session: Session, charge: Charge) -> dict[str, Any]:
         "doubts": list(charge.doubts),
         "flags": list(session.flags),
         "inputs": inputs.keep(charge),
+        "signed": [_signed(found) for found in signed.checked_of(session)],
         **whose,
+    }
+
+
+def _signed(found: signed.Checked) -> dict[str, Any]:
+    """A signed record as the document shows it; the record itself stays with the reading."""
+    digest = hashlib.sha256(found.key.encode()).hexdigest() if found.key else ""
+    return {
+        "verdict": str(found.verdict),
+        "pinned": found.pinned,
+        "format": found.record.format,
+        "meter": found.meter,
+        "pagination": found.pagination,
+        "readings": found.readings,
+        "key_sha256": digest,
+        "record_sha256": hashlib.sha256(found.record.text.encode()).hexdigest(),
     }
 
 

@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from monitoring import sessions
+from monitoring import sessions, signed
 from monitoring.models import Session
 from stations import journal, live
 from stations.models import Token, User
@@ -199,6 +199,9 @@ def _doubt(charge: Charge, payer: dict[str, Any]) -> tuple[HoldReason, str] | No
         return Hold.NO_PAYER, session.token_uid
     if session.energy_source == Session.Source.NONE and not came_to_nothing(session):
         return Hold.NO_ENERGY, ""
+    broken = next((c for c in signed.checked_of(session) if c.verdict == "invalid"), None)
+    if broken is not None:
+        return Hold.SIGNATURE, f"{broken.meter} {broken.pagination}: {broken.reason}".strip()
     if payment is not None and payment.currency != charge.tariff_snapshot["currency"]:
         return Hold.CURRENCY, payment.currency
     return None

@@ -33,6 +33,7 @@ NAVIGATION: tuple[tuple[str | Promise, tuple[Item, ...]], ...] = (
             (_("Charging profiles"), "speed", "monitoring.chargingprofile", ""),
             (_("Certificates"), "workspace_premium", "stations.certificate", ""),
             (_("Authorities"), "verified", "stations.authority", ""),
+            (_("Meter keys"), "key", "monitoring.meterkey", ""),
             (_("OCPP frames"), "cable", "stations.message", ""),
             (_("Configuration"), "tune", "stations.variable", ""),
             (_("Templates"), "rule_settings", "stations.configurationtemplate", ""),

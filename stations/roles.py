@@ -60,6 +60,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "monitoring.add_maintenancewindow", "monitoring.change_maintenancewindow",
         "monitoring.delete_maintenancewindow",
         "monitoring.add_exclusion", "monitoring.change_exclusion",
+        "monitoring.add_meterkey", "monitoring.change_meterkey",
         "firmware.run_campaign",
         "firmware.add_firmwareimage", "firmware.change_firmwareimage",
         "firmware.add_campaign", "firmware.change_campaign",

@@ -27,6 +27,7 @@ from billing import corrections, fairness, invoicing, settlement, timeline, word
 from billing.documents import Words
 from billing.models import Charge, CostCentre, Entry, HouseAccount, Tariff
 from billing.settlement import NotNow
+from monitoring import signed
 from monitoring.models import Session
 from stations.admin.base import Facts, StaffAdmin, chip, described, kwh, moment, section
 
@@ -166,6 +167,7 @@ class ChargeAdmin(Facts, StaffAdmin):
                 "<int:pk>/waive/", wrap(require_POST(self.waive_view)), name="billing_charge_waive"
             ),
             path("<int:pk>/explained/", wrap(self.explained_view), name="billing_charge_explained"),
+            path("<int:pk>/signed.xml", wrap(self.signed_view), name="billing_charge_signed"),
             *super().get_urls(),
         ]
 
@@ -193,6 +195,19 @@ class ChargeAdmin(Facts, StaffAdmin):
         }
         return render(request, "admin/billing/charge/page.html", context)
 
+    def signed_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Hand out the session's signed readings, for the S.A.F.E. transparency software."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        charge = get_object_or_404(self.get_queryset(request), pk=pk)
+        records = signed.checked_of(charge.session)
+        if not records:
+            messages.error(request, _("This session has no signed meter readings."))
+            return redirect("admin:billing_charge_explained", pk)
+        answer = HttpResponse(signed.transparency_xml(records), content_type="application/xml")
+        answer["Content-Disposition"] = 'attachment; filename="signed-readings.xml"'
+        return answer
+
     def explained_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Show the bill stretch by stretch, computed again."""
         if not self.has_view_permission(request):
@@ -211,6 +226,7 @@ class ChargeAdmin(Facts, StaffAdmin):
             "title": _("How it adds up"),
             "charge": charge,
             "timeline": timeline.in_words(found, "en"),
+            "signed": signed.checked_of(charge.session),
         }
         return render(request, "admin/billing/charge/explained.html", context)
 

@@ -123,6 +123,7 @@ class HoldReason(models.TextChoices):
     BAD_TARIFF = "bad_tariff", _("the tariff could not be applied to this session")
     NO_ENERGY = "no_energy", _("the session's energy is not known")
     DOUBTFUL = "doubtful", _("the energy readings contradict each other")
+    SIGNATURE = "signature", _("a signed meter reading does not verify")
     NO_SELLER = "no_seller", _("no seller is set up to issue invoices")
     CURRENCY = "currency", _("the payment is in another currency than the tariff")
     UNCOLLECTED = "uncollected", _("the payment could not be collected")

@@ -16,6 +16,7 @@ from billing.models import Charge
 from billing.portal.guard import portal_page
 from billing.portal.receipts import paid_by
 from billing.settlement import NotNow
+from monitoring import signed
 
 
 @require_safe
@@ -27,6 +28,25 @@ def receipt(request: HttpRequest, token: str) -> HttpResponse:
     if charge is None:
         raise Http404(_("There is no bill for this session yet."))
     return _page(request, charge)
+
+
+@require_safe
+@never_cache
+@portal_page()
+def signed_xml(request: HttpRequest, token: str) -> HttpResponse:
+    """The signed meter readings, for the S.A.F.E. transparency software."""
+    session = paid_by(token).session
+    records = [] if session is None else signed.checked_of(session)
+    if not records:
+        raise Http404(_("This session has no signed meter readings."))
+    return signed_file(records)
+
+
+def signed_file(records: list[signed.Checked]) -> HttpResponse:
+    """The records as a file to keep."""
+    answer = HttpResponse(signed.transparency_xml(records), content_type="application/xml")
+    answer["Content-Disposition"] = 'attachment; filename="signed-readings.xml"'
+    return answer
 
 
 @login_required

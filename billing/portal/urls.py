@@ -29,6 +29,7 @@ urlpatterns = [
     path(
         "r/<str:token>/<str:number>-<str:form>.xml", receipts.receipt_xml, name="portal-receipt-xml"
     ),
+    path("r/<str:token>/signed.xml", explained.signed_xml, name="portal-receipt-signed"),
     path("r/<str:token>/explained", explained.receipt, name="portal-receipt-explained"),
     path("account/sessions/<int:pk>", explained.account, name="portal-account-explained"),
     path("account/", receipts.account, name="portal-account"),

@@ -1,5 +1,5 @@
 """The back office's pages of charging and health."""
 
-from monitoring.admin import incidents, response, sessions, telling
+from monitoring.admin import incidents, meters, response, sessions, telling
 
-__all__ = ["incidents", "response", "sessions", "telling"]
+__all__ = ["incidents", "meters", "response", "sessions", "telling"]

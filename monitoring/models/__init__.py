@@ -13,6 +13,7 @@ from monitoring.models.health import (
     Silence,
     Tick,
 )
+from monitoring.models.meters import MeterKey
 from monitoring.models.power import Allotment, CarNeeds, ChargingProfile
 from monitoring.models.response import (
     Contact,
@@ -32,6 +33,7 @@ __all__ = [
     "FaultCode",
     "Incident",
     "MaintenanceWindow",
+    "MeterKey",
     "Notice",
     "PlaybookRun",
     "PlaybookSetting",
