@@ -5,8 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -53,6 +54,22 @@ def test_frames_are_exported_with_call_and_answer(staff: Client) -> None:
     head, line = _lines(staff.get(f"{INSPECTOR}export/csv/"))
     row = dict(zip(head, line, strict=True))
     assert {"CP-1", "Heartbeat", "{}", '{"a":1}'} <= set(row.values())
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_asynchronous_server_gets_an_export_in_parts(async_client: AsyncClient) -> None:
+    await sync_to_async(_frames)(2_500)
+    await sync_to_async(async_client.force_login)(await sync_to_async(make.staff)())
+    response = await async_client.get(f"{INSPECTOR}export/csv/")
+    parts = [part async for part in response]  # type: ignore[attr-defined]
+    assert len(parts) == 2
+    assert b"".join(parts).count(b"Heartbeat") == 2_500
+
+
+def _frames(count: int) -> None:
+    station = make.station()
+    for _ in range(count):
+        make.frame(station, "Heartbeat")
 
 
 def _lines(response: Any) -> list[list[str]]:
