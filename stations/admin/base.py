@@ -177,7 +177,7 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         stem = f"{slugify(self.opts.verbose_name_plural)}-{timezone.now():%Y%m%d-%H%M}"
         lines = _cells(rows, fields)
         if kind == "csv":
-            response = _csv(lines, in_parts=isinstance(request, ASGIRequest))
+            response: HttpResponseBase = _csv(lines, in_parts=isinstance(request, ASGIRequest))
         else:
             response = _xlsx(lines, str(self.opts.verbose_name))
         response["Content-Disposition"] = f'attachment; filename="{stem}.{kind}"'
