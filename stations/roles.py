@@ -23,7 +23,7 @@ VIEW: Final = {
     "firmware": ("firmwareimage", "campaign", "updatejob"),
     "billing": (
         "tariff", "tariffassignment", "charge", "payment", "refund", "invoice", "mail",
-        "houseaccount", "seller",
+        "houseaccount", "seller", "drivergroup", "voucher", "wallet", "movement",
     ),
 }  # fmt: skip
 
@@ -75,6 +75,8 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "billing.add_invoice", "billing.change_invoice",
         "billing.add_mail", "billing.change_mail",
         "billing.add_houseaccount", "billing.change_houseaccount",
+        "billing.add_drivergroup", "billing.change_drivergroup", "billing.delete_drivergroup",
+        "billing.add_voucher", "billing.change_voucher", "billing.delete_voucher",
         "billing.add_seller", "billing.change_seller", "billing.add_bankreceipt",
         "billing.add_costcentre", "billing.change_costcentre", "billing.delete_costcentre",
         "billing.add_dunningstep", "billing.change_dunningstep", "billing.delete_dunningstep",

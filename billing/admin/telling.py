@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.alarms import ALARMS
 from billing.models import Charge, Payment, Refund
+from billing.money import from_minor
 from stations.admin.timeline import sentence
 from stations.models import Entry
 
@@ -117,3 +118,41 @@ def _not_told(news: Entry) -> str:
     return _("The station's display does not get the tariff: %(why)s") % {
         "why": news.data.get("why", "")
     }
+
+
+@sentence("charge.rebilled", icon="receipt", tone="amber")
+def _rebilled(news: Entry) -> str:
+    return _("Billed anew after a correction")
+
+
+@sentence("books.checked", icon="menu_book")
+def _checked(news: Entry) -> str:
+    return _("The books were checked: %(n)s findings") % {"n": news.data.get("findings", "?")}
+
+
+@sentence("payment.written_off_in_books", icon="credit_card", tone="amber")
+def _lost(news: Entry) -> str:
+    return _("Lost by a dispute: written off in the books")
+
+
+def _wallet(label: Any) -> Callable[[Entry], str]:
+    def tell(news: Entry) -> str:
+        minor, currency = int(news.data.get("amount_minor", 0)), str(news.data.get("currency", ""))
+        return f"{label}: {from_minor(minor, currency)} {currency}"
+
+    return tell
+
+
+for moved, label in {
+    "wallet.topped_up": gettext_lazy("Balance paid in"),
+    "wallet.paid_out": gettext_lazy("Balance paid out"),
+    "wallet.spent": gettext_lazy("Bill paid from the balance"),
+    "wallet.given_back": gettext_lazy("Given back to the balance"),
+    "voucher.redeemed": gettext_lazy("Voucher redeemed"),
+}.items():
+    sentence(moved, icon="wallet")(_wallet(label))
+
+
+@sentence("invoice.reminded", icon="mail", tone="amber")
+def _reminded(news: Entry) -> str:
+    return _("Reminder %(level)s sent") % {"level": news.data.get("level", "")}
