@@ -10,6 +10,6 @@ def put_right(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("stations", "0021_finance_sends_and_credits")]
+    dependencies = [("stations", "0022_local_list_orders")]
 
     operations = [migrations.RunPython(put_right, migrations.RunPython.noop)]
