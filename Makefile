@@ -14,7 +14,7 @@ STAFF_ONLY := .venv var deploy tests bench config stations monitoring firmware b
 REST := (services or browser or slow) and not stripe
 
 .PHONY: help setup setup-dev programs run demo test test-fast check fix fresh docs messages bench \
-	bench-ingest bench-storm bench-chaos bench-flood bench-pricing cluster clean
+	bench-ingest bench-actions bench-storm bench-chaos bench-flood bench-pricing cluster clean
 
 help:  ## this list
 	awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -64,10 +64,13 @@ messages: setup-dev  ## gather the drivers' words for translators, compile what 
 		$(foreach staff,$(STAFF_ONLY),--ignore '$(staff)')
 	$(PY) manage.py compilemessages --ignore '.venv'
 
-bench: bench-ingest bench-storm bench-chaos bench-flood bench-pricing  ## measure, and write docs/performance.md's tables
+bench: bench-ingest bench-actions bench-storm bench-chaos bench-flood bench-pricing  ## measure, and write docs/performance.md's tables
 
 bench-ingest: setup-dev programs  ## messages a second, durable before the answer
 	$(PY) -m bench.ingest
+
+bench-actions: setup-dev  ## CPU a message of each hot action
+	$(PY) -m bench.actions
 
 bench-storm: setup-dev programs  ## two thousand chargers that connect at once
 	$(PY) -m bench.storm
