@@ -101,6 +101,13 @@ def test_every_order_and_every_action_of_a_charger_is_shown_here() -> None:
     assert said_actions == declared
 
 
+def test_every_action_of_a_charger_is_told_here_in_every_version() -> None:
+    handled = {
+        (line.version, line.action) for line in coverage.lines() if line.direction == coverage.IN
+    }
+    assert {(version, action) for action, one in HEARD for version in one.versions} == handled
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("name", "one"), ORDERS, ids=[name for name, _ in ORDERS])
 def test_an_order_says_exactly_this(version: str, name: str, one: Said) -> None:
