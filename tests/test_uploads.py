@@ -64,3 +64,23 @@ def test_too_much_is_refused_and_not_kept(
     assert client.put(url, b"x" * 1001, **put).status_code == 413
     assert client.put(url, b"x" * 1001, CONTENT_LENGTH="10", **put).status_code in (201, 413)
     assert all(path.stat().st_size <= 1000 for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_the_stations_page_links_the_log_to_who_may_read_frames(
+    client: Client, tmp_path: Path
+) -> None:
+    station = make.station()
+    body = b"<script>alert(1)</script>"
+    put = {"content_type": "text/html"}
+    assert client.put("/" + door(station.pk) + "x.html", body, **put).status_code == 201
+    entry = Entry.objects.get(kind="log.received")
+    url = f"/admin/stations/station/{station.pk}/log/{entry.pk}/"
+    client.force_login(make.staff())
+    page = client.get(f"/admin/stations/station/{station.pk}/change/").content.decode()
+    assert f'href="{url}"' in page
+    answer = client.get(url)
+    assert b"".join(answer.streaming_content) == body
+    assert answer["Content-Disposition"].startswith("attachment; filename=")
+    assert answer["Content-Type"] == "application/octet-stream"
+    client.force_login(make.member("Read-only"))
+    assert client.get(url).status_code == 403

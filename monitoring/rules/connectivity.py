@@ -145,6 +145,27 @@ def reboot_loop(context: Context) -> Iterator[Finding]:
             )
 
 
+@rule("deaf", family="connectivity", scope="station", clear_for_s=600, every_s=30)
+def deaf(context: Context) -> Iterator[Finding]:
+    """Within an hour a station answered no orders while it sent, though its socket was renewed."""
+    seen = Counter(
+        row["station_id"]
+        for row in context.journal("station.deaf", context.ago(hours=1))
+        if row["station_id"]
+    )
+    suspects = [pk for pk, count in seen.items() if count >= 2]  # once, a new socket may cure it
+    answered = Command.objects.filter(
+        station__in=suspects, answered_at__gte=context.ago(minutes=10), status__in=OBEYED
+    ).values_list("station", flat=True)
+    for station in Station.objects.filter(pk__in=set(suspects) - set(answered)):
+        yield Finding(
+            _("%(station)s sends, but answers no orders") % {"station": station.identity},
+            site_id=station.site_id,
+            station_id=station.pk,
+            evidence={"sockets_closed": seen[station.pk]},
+        )
+
+
 @rule(
     "reconnect-storm",
     family="restarts",

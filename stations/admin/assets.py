@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from monitoring.dashboard import doing
 from stations import journal, live, onboarding, quirks, security
-from stations.admin import device, orders, power, sheets, station_page
+from stations.admin import device, logs, orders, power, sheets, station_page
 from stations.admin.base import Facts, StaffAdmin, described, in_scope
 from stations.admin.filters import (
     ConnectedFilter,
@@ -216,6 +216,8 @@ class StationAdmin(StaffAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("bulk/", wrap(self.bulk_view), name="stations_station_bulk"),
+            path("<int:object_id>/log/<int:entry>/", wrap(logs.log_view),
+                 name="stations_station_log"),
             path("<path:object_id>/order/<slug:name>/", wrap(orders.order_view),
                  name="stations_station_order"),
             path("<path:object_id>/push/", wrap(device.push_view), name="stations_station_push"),

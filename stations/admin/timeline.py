@@ -341,6 +341,53 @@ def _exported(news: Entry) -> str:
     }
 
 
+# --- power and security ---------------------------------------------------------------------------
+
+PLAIN: dict[str, tuple[Any, str, str]] = {
+    "reservation.made": (gettext_lazy("Reserved"), "event_available", ""),
+    "reservation.used": (gettext_lazy("Reservation used"), "event_available", "green"),
+    "reservation.canceled": (gettext_lazy("Reservation canceled"), "event_busy", ""),
+    "reservation.expired": (gettext_lazy("Reservation expired"), "event_busy", ""),
+    "reservation.removed": (gettext_lazy("Reservation removed by the station"), "event_busy", ""),
+    "charging_limit.reported": (gettext_lazy("Power limited from outside"), "speed", "amber"),
+    "charging_limit.cleared": (gettext_lazy("Limit from outside is gone"), "speed", ""),
+    "car.told": (gettext_lazy("The car told what it needs"), "directions_car", ""),
+    "password.on_trial": (gettext_lazy("New password accepted, on trial"), "password", ""),
+    "password.changed": (gettext_lazy("Password changed"), "password", "green"),
+    "password.rolled_back": (
+        gettext_lazy("Came back with the old password: it stays valid"), "password", "amber",
+    ),
+    "password.not_seen": (
+        gettext_lazy("Did not come back with the new password: the old one stays valid"),
+        "password", "amber",
+    ),
+    "security.profile_raised": (gettext_lazy("Security profile raised"), "security", "green"),
+    "certificate.taken": (gettext_lazy("New certificate in use"), "workspace_premium", "green"),
+    "certificate.refused": (gettext_lazy("Certificate refused"), "workspace_premium", "red"),
+    "certificate.revoked": (gettext_lazy("Certificate revoked"), "workspace_premium", "amber"),
+    "certificate.installed": (gettext_lazy("Certificate installed"), "workspace_premium", ""),
+    "certificate.removed": (gettext_lazy("Certificate removed"), "workspace_premium", ""),
+    "certificate.not_signed": (
+        gettext_lazy("A certificate request was not signed"), "workspace_premium", "amber",
+    ),
+    "station.deaf": (
+        gettext_lazy("Answered no orders: its socket was closed"), "hearing_disabled", "amber",
+    ),
+}  # fmt: skip
+
+
+def _register(kind: str, text: Any, icon: str, tone: str) -> None:
+    def say(news: Entry) -> str:
+        why = str(news.data.get("why", ""))
+        return f"{text}: {why}" if why else str(text)
+
+    sentence(kind, icon=icon, tone=tone)(say)
+
+
+for _kind, _words in PLAIN.items():
+    _register(_kind, *_words)
+
+
 def of_station(station: Station) -> "models.QuerySet[Entry]":
     """Return the journal of one station."""
     return Entry.objects.filter(station=station)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Final, NamedTuple
 
 from monitoring import metrics
-from stations import commands, passwords, quirks
+from stations import commands, journal, passwords, quirks
 from stations.catalogue import COMMANDS
 from stations.configuration import HIDDEN, redacted
 from stations.models import Command, Message
@@ -234,7 +234,14 @@ class Delivery:
         self._unanswered += 1
         if self._unanswered >= self.quirks.get("deaf_after", DEAF_AFTER):
             log.warning("%s hears no orders: closing its socket.", self.link.station.identity)
+            await pool.write(self._deaf)
             await self.link.close(1011)
+
+    def _deaf(self) -> None:
+        subject = f"station-{self.station_id}"
+        journal.record(
+            "station.deaf", subject, station_id=self.station_id, unanswered=self._unanswered
+        )
 
     async def _conclude(
         self,
