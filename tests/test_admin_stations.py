@@ -254,7 +254,7 @@ def test_the_list_asks_the_database_the_same_number_of_times_whatever_its_length
         staff.get(LIST)
 
 
-QUERIES = {"now": 13, "timeline": 9, "sessions": 9, "configuration": 11, "device": 9, "frames": 9,
+QUERIES = {"now": 14, "timeline": 9, "sessions": 9, "configuration": 11, "device": 9, "frames": 9,
            "commands": 9, "details": 12}  # fmt: skip
 
 

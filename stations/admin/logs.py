@@ -21,9 +21,10 @@ def logs_card(request: HttpRequest, station: Station) -> str:
     user: Any = request.user
     if not user.has_perm("stations.view_frames"):
         return ""
-    rows = Entry.objects.filter(station=station)
-    received = list(rows.filter(kind="log.received").order_by("-id")[:SHOWN])
-    status = rows.filter(kind="log.status_reported").order_by("-id").first()
+    kinds = ("log.received", "log.status_reported")  # several statuses an upload
+    news = list(Entry.objects.filter(station=station, kind__in=kinds).order_by("-id")[: 5 * SHOWN])
+    received = [one for one in news if one.kind == "log.received"][:SHOWN]
+    status = next((one for one in news if one.kind == "log.status_reported"), None)
     if not received and status is None:
         return ""
     logs = [
