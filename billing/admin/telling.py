@@ -156,3 +156,8 @@ for moved, label in {
 @sentence("invoice.reminded", icon="mail", tone="amber")
 def _reminded(news: Entry) -> str:
     return _("Reminder %(level)s sent") % {"level": news.data.get("level", "")}
+
+
+@sentence("invoice.paid_by_transfer", icon="account_balance", tone="green")
+def _transferred(news: Entry) -> str:
+    return _("A transfer for the invoice arrived")
