@@ -47,6 +47,7 @@ class Hearing:
 # (`orders-5`) and heard by no browser. Apps add theirs beside their URLs.
 HEARINGS: dict[str, Hearing] = {
     "fleet": Hearing("stations.view_station"),
+    "site": Hearing("stations.view_site", "stations.Site", "pk"),
     "station": Hearing("stations.view_station", "stations.Station", "site"),
     "connector": Hearing("stations.view_station", "stations.Connector", "station__site"),
     "command": Hearing("stations.view_command", "stations.Command", "station__site"),

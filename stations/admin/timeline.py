@@ -362,6 +362,7 @@ PLAIN: dict[str, tuple[Any, str, str]] = {
         "password", "amber",
     ),
     "security.profile_raised": (gettext_lazy("Security profile raised"), "security", "green"),
+    "authority.created": (gettext_lazy("Certificate authority created"), "verified_user", ""),
     "certificate.taken": (gettext_lazy("New certificate in use"), "workspace_premium", "green"),
     "certificate.refused": (gettext_lazy("Certificate refused"), "workspace_premium", "red"),
     "certificate.revoked": (gettext_lazy("Certificate revoked"), "workspace_premium", "amber"),
