@@ -58,10 +58,10 @@ def test_the_page_tells_the_session_with_flags_in_words(staff: Client) -> None:
     with transaction.atomic():
         journal.record("session.stopped", session, energy_wh=10_000)
     page = staff.get(f"{LIST}{session.pk}/change/").content.decode()
-    assert "10.00 kWh" in page
+    assert "10.000 kWh" in page
     assert "The meter ran backwards; the fall was not counted." in page
     assert "own-word" in page
-    assert "Charging stopped after 10.00 kWh" in page
+    assert "Charging stopped after 10.000 kWh" in page
     assert "2.500 kWh" in page  # the reading's register
     assert "?station=CP-1&amp;since=" in page
 

@@ -182,7 +182,7 @@ def test_the_page_shows_what_each_connector_does_now(staff: Client) -> None:
     )
     page = text(staff, page_of(station))
     assert "11.0 kW" in page
-    assert "10.00 kWh" in page
+    assert "10.000 kWh" in page
     assert f"/admin/monitoring/session/{session.pk}/change/" in page
     assert f'data-live="station-{station.pk}"' in page
 

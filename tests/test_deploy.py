@@ -25,7 +25,7 @@ ROLE = re.compile(r"--role[ ,]+\"?(\w+)")
 def names_read_by(*sources: str) -> set[str]:
     """Return the environment variables that these files read."""
     text = "".join((ROOT / source).read_text() for source in sources)
-    found = re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", text)
+    found = re.findall(r"(?:env\.\w+|_number)\(\s*\"([A-Z_]+)\"", text)
     return set(found + re.findall(r"environ\.get\(\"([A-Z_]+)\"", text))
 
 
