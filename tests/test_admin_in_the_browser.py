@@ -53,7 +53,8 @@ def test_a_stranger_is_approved_ordered_and_answers_before_our_eyes(
     page.get_by_text("NEW-001 is in service.").wait_for()
 
     page.get_by_role("link", name="NEW-001").first.click()
-    page.get_by_text("Available").first.wait_for()  # its status comes after it has booted again
+    # Its status comes after it has booted again.
+    page.locator(".chip", has_text="Available").first.wait_for()
     page.get_by_role("button", name="Actions").click()
     page.get_by_role("menuitem", name="Ask for a message").click()
     page.get_by_label("Message").select_option("Heartbeat")
