@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import django
 import uvloop
 
 from tests.servers import free_port
@@ -31,6 +32,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 def serve(port: int) -> None:
     """Serve until terminated."""
+    django.setup()  # the web server's settings know the models: certificates are among them
     from config import serve as product
 
     server = product.server()

@@ -22,7 +22,7 @@ LINKS = {"station.connected": "connected", "station.disconnected": "disconnected
 SESSIONS = ("session.started", "session.stopped", "session.closed", "session.corrected")
 WHOLE = "station.status_changed"  # connector 0, EVSE 0: a line of the station's own
 KINDS = (*LINKS, "connector.status_changed", WHOLE, *SESSIONS)
-BATCH, MAX_BATCHES = 2_000, 20
+BATCH, MAX_BATCHES = 250, 160  # a transaction holds up chargers (SQLite): a short one each
 SETTLED = timedelta(seconds=60)  # older entries are all committed
 
 DELIVERING, NOTHING = "delivering", "nothing"

@@ -11,6 +11,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from bench import echo
 from bench.installation import TAG, Installation, installed
 from bench.load import measure, percentile
 from bench.report import table
@@ -48,6 +49,14 @@ def test_every_scenario_runs_without_an_error(
     assert result.errors == {}
     assert result.connected == 5
     assert result.messages > 20
+
+
+@pytest.mark.slow
+def test_the_echo_beside_it_answers() -> None:
+    with echo.running() as url:
+        result = measure(url, scenario="echo", count=2, seconds=0.5, warmup=0.2)
+    assert result.errors == {}
+    assert result.messages > 100
 
 
 @pytest.mark.slow
