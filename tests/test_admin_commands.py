@@ -11,7 +11,7 @@ from stations.catalogue import COMMANDS
 from stations.models import Command, CommandBatch, Connector, Station, Variable
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 STATIONS = "/admin/stations/station/"
 

@@ -15,7 +15,7 @@ from stations import roles
 from stations.models import Entry, Token, User
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 PEOPLE = "/admin/stations/user/"
 

@@ -319,6 +319,7 @@ async def test_fifty_calls_at_once_are_all_answered_in_order(url) -> None:
         assert [answer[1] for answer in answers] == [f"b{n}" for n in range(50)]
 
 
+@pytest.mark.slow
 async def test_nobody_suffers_from_chargers_that_send_garbage(url) -> None:
     async with Bench(url, "1.6") as good:
         noisy = []

@@ -21,6 +21,8 @@ from tests.gateway import Raw, db, gateway, raw
 from tests.said import Heard, Said
 from tests.test_commands_delivery import SAID, answer, dialect_of, ended, order, take
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = list(DIALECTS)
 
 AREAS = [

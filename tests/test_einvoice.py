@@ -16,6 +16,8 @@ from billing.models.invoices import DocumentKind
 from billing.totals import rates_of, vat_on_net
 from tests import make, schematron
 
+pytestmark = pytest.mark.slow
+
 FX = "urn:factur-x:pdfa:CrossIndustryDocument:invoice:1p0#"
 TWO_RATES = (
     {"type": "ENERGY", "price": 0.4117, "vat": 19.0, "step_size": 1},

@@ -29,7 +29,7 @@ from monitoring.models import Session
 from stations import journal
 from tests import make, paying
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 ACTS = (
     *("late_stop", "late_stop", "late_stop", "correct", "settle", "refund", "credit"),

@@ -23,6 +23,8 @@ from stations.models import Command, Connector, Message, QuirkProfile, Station
 from tests import make
 from tests.gateway import ANSWER_S, db, gateway, raw
 
+pytestmark = pytest.mark.slow
+
 STORIES: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text())
     for path in sorted((Path(__file__).parent / "quirks").glob("*.json"))

@@ -18,6 +18,8 @@ from tests import make, schemas
 from tests.gateway import Raw, db, gateway, raw
 from tests.schemas import Schema
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ["1.6", "2.0.1", "2.1"]
 MESSAGES = [(version, name) for version in VERSIONS for name in schemas.names(version)]
 KINDS = {"missing", "type", "enum", "long", "unknown", "range", "items"}

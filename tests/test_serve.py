@@ -26,6 +26,8 @@ from config.management.commands.run import first_login
 from stations.models import User
 from tests.running import ADMIN, ROOT, Running
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., Running]
 
 

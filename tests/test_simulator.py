@@ -30,6 +30,8 @@ from stations.simulator.model import CallError, Connector, Fate, Quirks, Reason,
 from stations.simulator.scenarios import SCENARIOS, Pace, charging
 from tests.charger import VERSIONS, Charger
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {"ocpp1.6": "v16", "ocpp2.0.1": "v201", "ocpp2.1": "v21"}
 
 

@@ -18,7 +18,7 @@ from stations.models import Command, Message, Station
 from tests import make
 from tests.running import ROOT
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def manage(*arguments: str) -> Any:
