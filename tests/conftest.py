@@ -14,12 +14,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import psycopg
 import pytest
 from django.conf import settings
+from django.utils import translation
 
 from tests import servers
 from tests.running import Running, run
+
+# No test is timed: a busy machine is slow, and that proves nothing.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 DATABASE_FIXTURES = {
@@ -115,6 +121,12 @@ def _address() -> dict[str, Any]:
     """Return how to reach PostgreSQL's own database, from where others may be ended."""
     own = settings.DATABASES["default"]
     return {"host": own["HOST"], "port": own["PORT"], "user": own["USER"], "dbname": "postgres"}
+
+
+@pytest.fixture(autouse=True)
+def default_language() -> None:
+    """Every test begins in the default language, whatever the one before it spoke."""
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)
