@@ -178,7 +178,7 @@ def _place(story: dict[str, Any]) -> None:
     make.station(identity="CP1", version=story["version"], site=site, quirks=assigned)
 
 
-def _became(story: dict[str, Any]) -> None:
+def assert_became(story: dict[str, Any]) -> None:
     """The session, its bill and its readings are what the story says."""
     journal.catch_up()
     session = Session.objects.get()
@@ -216,7 +216,8 @@ async def test_a_misbehaving_charger_is_billed_right(url: str, name: str) -> Non
     story = STORIES[name]
     await db(_place)(story)
     await Player(url, story).play()
-    await db(_became)(story)
+    await db(assert_became)(story)
     async with asyncio.timeout(ANSWER_S):  # counted soon, by nobody who waits
         while not await db(_tolerated)(story):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+    assert await db(_tolerated)(story)
